@@ -1,0 +1,28 @@
+// Name -> Backend. The only place that knows which backends were built.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace switchyard {
+
+struct BackendOptions {
+  int threads = 0;  // CPU: 0 takes the cores this process may run on
+};
+
+struct MadeBackend {
+  std::unique_ptr<Backend> backend;  // null when it could not be made
+  std::string message;               // which one was chosen and why, or what is wrong
+};
+
+// "auto", or one of backend_names(). Never throws.
+MadeBackend make_backend(std::string_view name, const BackendOptions& options);
+
+// What this build has: "cpu", ...
+std::vector<std::string> backend_names();
+
+}  // namespace switchyard
