@@ -1,0 +1,131 @@
+// Engine: a model and everything that answers requests with it. submit, cancel, drain.
+// Owns the step thread and its loop; knows nothing of protobuf, text prompts or the network.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/base/clock.h"
+#include "engine/base/result.h"
+#include "engine/model/model_config.h"
+#include "engine/request/request.h"
+#include "engine/text/tokenizer.h"
+#include "kernels/backend.h"
+
+namespace switchyard {
+
+struct EngineOptions {
+  int max_batch_tokens =
+      512;                  // tokens of one step; long prompts are cut into chunks of at most this
+  int max_batch_rows = 64;  // sequences that run at once
+  int max_queue = 1024;     // accepted and not yet running
+  int max_context_tokens = 0;   // 0: the model's
+  int64_t kv_memory_bytes = 0;  // 0: what the model's context needs for max_batch_rows/8 sequences,
+                                // at most 1/4 of free memory
+  int kv_block_tokens = 64;
+  DType kv_type = DType::kBf16;  // f32 for exact comparison
+  std::vector<int> graph_rows;   // decode steps of up to these many rows replay captured graphs
+};
+
+// Where weights come from: a checkpoint, or random values of the config's shapes.
+struct ModelSource {
+  std::filesystem::path folder;
+  bool random_weights = false;
+  uint64_t seed = 0;
+};
+
+// What one step did. Called on the step thread; must return at once.
+struct StepReport {
+  Duration duration{};
+  int rows = 0;
+  int prefill_tokens = 0;
+  int decode_tokens = 0;
+  int preempted = 0;
+  int recomputed_tokens = 0;
+};
+
+// Counts at one moment. Any thread.
+struct EngineLoad {
+  int running = 0;
+  int waiting = 0;
+  int64_t waiting_prompt_tokens = 0;  // prompt tokens not yet computed, of waiting and running
+  Duration oldest_wait{};
+  int64_t kv_blocks_total = 0;
+  int64_t kv_blocks_free = 0;
+  int64_t state_slots_total = 0;
+  int64_t state_slots_free = 0;
+  int64_t steps = 0;
+  TimePoint last_step{};
+  bool draining = false;
+};
+
+enum class Phase { kQueued, kPrefill, kDecode };
+
+struct InFlight {
+  RequestId id{};
+  std::string label;
+  Phase phase = Phase::kQueued;
+  int priority = 0;
+  int prompt_tokens = 0;
+  int completion_tokens = 0;
+  Duration age{};
+};
+
+// How an answer ended and in which phase; after the sink got its end. On the step thread.
+struct EndReport {
+  RequestId id{};
+  Phase phase = Phase::kQueued;
+  EndOfAnswer end;
+  Duration cancel_to_free{};  // when it ended by cancel: from the call until blocks were back
+};
+
+struct EngineObserver {
+  std::function<void(const StepReport&)> on_step;
+  std::function<void(const EndReport&)> on_end;
+};
+
+class Engine {
+ public:
+  // Loads the model, makes the caches, starts the step thread. `backend` and `clock` must outlive
+  // it.
+  static Result<std::unique_ptr<Engine>> create(const ModelSource& source,
+                                                const EngineOptions& options,
+                                                Backend& backend,
+                                                const Clock& clock,
+                                                EngineObserver observer);
+  ~Engine();  // aborts what is in flight, then joins
+
+  // Any thread, all of them. -------------------------------------------------------------------
+
+  // ok: the sink will get exactly one end. Otherwise it gets nothing: resource_exhausted
+  // (QUEUE_FULL), unavailable (DRAINING, or the step thread stopped).
+  Status submit(Request request);
+
+  // The answer ends with `why` within one step; unknown or finished ids are ignored.
+  void cancel(RequestId id, Status why);
+
+  // Nothing new is accepted from now on; what is in flight goes on.
+  void drain();
+
+  [[nodiscard]] RequestId next_id();
+  [[nodiscard]] EngineLoad load() const;
+  [[nodiscard]] std::vector<InFlight> in_flight() const;
+
+  [[nodiscard]] const ModelConfig& model_config() const;
+  [[nodiscard]] const Tokenizer& tokenizer() const;  // CHECKs that the model folder had one
+  [[nodiscard]] bool has_tokenizer() const;
+  [[nodiscard]] const RequestLimits& request_limits() const;
+  [[nodiscard]] const EngineOptions& options() const;  // as resolved: nothing is 0
+  [[nodiscard]] int64_t weight_bytes() const;
+
+ private:
+  class Loop;
+  explicit Engine(std::unique_ptr<Loop> loop);
+  std::unique_ptr<Loop> loop_;
+};
+
+}  // namespace switchyard
