@@ -1,0 +1,80 @@
+// BatchBuilder: a StepPlan laid out as the arrays of a RaggedBatch, in one host block with fixed
+// offsets, so that one upload per step fills device memory whose addresses never change.
+// Pure host code: plans nothing, uploads nothing.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/schedule/step_plan.h"
+#include "kernels/backend.h"
+#include "kernels/base/ragged.h"
+
+namespace switchyard {
+
+// The largest batch that fits the block.
+struct BatchLimits {
+  int max_tokens = 0;
+  int max_rows = 0;  // also the most logits
+  int max_blocks_per_row = 0;
+  int block_tokens = 0;
+};
+
+// What the kernels are launched for. Padding rows have one token each, so as many tokens as rows
+// are padded. Padding logits point at the first padding token.
+struct PaddedCounts {
+  int tokens = 0;
+  int rows = 0;
+  int logits = 0;
+};
+
+// Without padding.
+[[nodiscard]] PaddedCounts exact_counts(const StepPlan& plan);
+
+// Offsets of the arrays in the block, in int32s. block_id is last: the block's unused end is not
+// worth uploading.
+struct BatchOffsets {
+  explicit BatchOffsets(const BatchLimits& limits);
+  size_t token, position, kv_slot, row_start, kv_len, block_start, state_slot, logit_token,
+      live_tokens, block_id, end;
+};
+
+// One step's batch on the host; a view of its builder, good until the next build. Rows are the
+// plan's rows in order; logit l is the l-th of them that wants logits; then comes padding.
+struct HostBatch {
+  std::span<const std::byte> block;  // upload to the start of the device block
+  PaddedCounts counts;
+  BatchOffsets offsets;
+  std::span<const SampleRow> sample_rows;  // [L]; padding rows are greedy
+  std::span<const LogitEdit> edits;        // SampleRow::edit_begin and edit_end point here
+
+  // The same batch with its arrays inside a device block of BatchBuilder::block_bytes().
+  [[nodiscard]] RaggedBatch on(const void* device_block) const;
+};
+
+// Step thread only.
+class BatchBuilder {
+ public:
+  explicit BatchBuilder(const BatchLimits& limits);
+
+  // Bytes of the largest block; 64-byte alignment of the device block is kept for each array.
+  [[nodiscard]] int64_t block_bytes() const;
+
+  // After commit: every row's blocks are leased.
+  const HostBatch& build(const StepPlan& plan, const PaddedCounts& counts);
+
+ private:
+  void add_row(const PlannedRow& row);
+  void add_padding_row();
+
+  BatchLimits limits_;
+  BatchOffsets offsets_;
+  std::vector<int32_t> block_;
+  std::vector<SampleRow> sample_rows_;
+  std::vector<LogitEdit> edits_;
+  HostBatch batch_;
+};
+
+}  // namespace switchyard

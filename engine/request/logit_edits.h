@@ -1,0 +1,45 @@
+// The vocabulary entries of one sequence that the sampler must not take as the model gave them:
+// repeated tokens, logit_bias, and end tokens forbidden until min_new_tokens. Kept incrementally.
+// Holds counts and biases; the arithmetic of penalties is the sampler's (kernels/backend.h).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/request/request.h"
+#include "kernels/backend.h"
+
+namespace switchyard {
+
+// Step thread only.
+class LogitEdits {
+ public:
+  explicit LogitEdits(const Request& request);
+
+  // The answer's next token.
+  void learn(int32_t token);
+
+  // One entry per token at most; the same order every time.
+  [[nodiscard]] std::span<const LogitEdit> values() const { return edits_; }
+
+ private:
+  LogitEdit& edit(int32_t token);
+  void forbid_end_tokens(const Request& request);
+  void allow_end_tokens();
+
+  struct Forbidden {
+    int32_t token = 0;
+    float bias = 0;  // the caller's, to restore
+  };
+
+  std::vector<LogitEdit> edits_;
+  std::unordered_map<int32_t, size_t> index_;  // token -> edits_
+  std::vector<Forbidden> forbidden_;
+  bool tracks_prompt_;
+  bool tracks_output_;
+  int until_allowed_;  // output tokens left before end tokens may be drawn
+};
+
+}  // namespace switchyard

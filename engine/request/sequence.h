@@ -1,0 +1,117 @@
+// Sequence: how far one request has come. Its tokens, what of them is in the cache, its claim on
+// memory, its text, its times. Decides when its own answer ends; not when it runs (scheduler.h).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/base/clock.h"
+#include "engine/memory/sequence_memory.h"
+#include "engine/request/logit_edits.h"
+#include "engine/request/request.h"
+#include "engine/request/stop_rule.h"
+#include "kernels/backend.h"
+
+namespace switchyard {
+
+// Turns one answer's tokens into whole characters, in order. Both empty: an answer without text.
+struct TextStream {
+  std::function<std::string(int32_t token)> push;
+  std::function<std::string()> finish;  // what was still incomplete
+};
+
+// A preempted sequence is queued again; one that has its first token decodes, also while the
+// tokens before it are computed again.
+enum class SequencePhase { kQueued, kPrefill, kDecode };
+
+// What the sampler drew for one logit row. Token -1: there was nothing to draw from.
+struct SampledToken {
+  int32_t token = -1;
+  float logprob = 0;
+  std::span<const int32_t> top_token;  // at least the request's top_logprobs, if it wants any
+  std::span<const float> top_logprob;
+};
+
+struct LearnedToken {
+  AnswerDelta delta;
+  std::optional<EndOfAnswer> end;
+};
+
+// Step thread only.
+class Sequence {
+ public:
+  Sequence(Request request, TextStream text, MemoryLease lease);
+
+  [[nodiscard]] const Request& request() const { return request_; }
+  [[nodiscard]] SequencePhase phase() const;
+
+  // Prompt and output. [0, computed) are in the cache, the next `in_flight` are being computed,
+  // the rest is pending.
+  [[nodiscard]] std::span<const int32_t> tokens() const { return tokens_; }
+  [[nodiscard]] int prompt_tokens() const { return prompt_tokens_; }
+  [[nodiscard]] int output_tokens() const;
+  [[nodiscard]] int computed_tokens() const { return computed_tokens_; }
+  [[nodiscard]] int in_flight_tokens() const { return in_flight_tokens_; }
+  [[nodiscard]] int pending_tokens() const;
+  // Computed at some time, also if preemption has dropped them since.
+  [[nodiscard]] int furthest_computed_tokens() const { return furthest_computed_tokens_; }
+
+  [[nodiscard]] MemoryLease& lease() { return lease_; }
+  [[nodiscard]] const MemoryLease& lease() const { return lease_; }
+
+  // How to draw the next token; edit_begin and edit_end are the batch's to fill in.
+  [[nodiscard]] SampleRow sample_row() const;
+  [[nodiscard]] std::span<const LogitEdit> edits() const { return edits_.values(); }
+
+  // Its way: admit -> (launch -> collect -> learn)* -> finish; preempt leads back to admit. ------
+
+  [[nodiscard]] bool running() const { return running_; }
+  void admit(TimePoint now);
+  // Drops what was computed and gives its memory back. Nothing may be in flight.
+  void preempt();
+  // `count` pending tokens are being computed.
+  void launch(int count);
+  // Those in flight are in the cache now.
+  void collect();
+  // The next token, drawn after all tokens were computed. Its end, if any, is complete.
+  LearnedToken learn(const SampledToken& sampled, TimePoint now);
+
+  // The first reason stays.
+  void ask_to_end(const Status& why, TimePoint asked_at);
+  // Why it must end without a further token: it was asked to, or its deadline has passed.
+  [[nodiscard]] std::optional<Status> due_end(TimePoint now) const;
+  [[nodiscard]] std::optional<TimePoint> asked_to_end_at() const { return asked_at_; }
+  // The end of an answer that fails with `why`.
+  [[nodiscard]] EndOfAnswer failed(const Status& why, TimePoint now) const;
+
+ private:
+  EndOfAnswer ended(FinishReason reason, TimePoint now) const;
+  AnswerDelta delta_of(const SampledToken& sampled) const;
+
+  Request request_;
+  TextStream text_;
+  MemoryLease lease_;
+  StopRule stop_rule_;
+  LogitEdits edits_;
+
+  std::vector<int32_t> tokens_;
+  int prompt_tokens_;
+  int computed_tokens_ = 0;
+  int in_flight_tokens_ = 0;
+  int furthest_computed_tokens_ = 0;
+  int preemptions_ = 0;
+  bool running_ = false;
+
+  std::optional<TimePoint> first_scheduled_;
+  std::optional<TimePoint> first_token_;
+  TimePoint last_token_{};
+
+  Status asked_to_end_;  // counts when asked_at_ is set
+  std::optional<TimePoint> asked_at_;
+};
+
+}  // namespace switchyard

@@ -1,0 +1,133 @@
+// Scheduler: who runs in the next step, with how many tokens, and who has to wait, to give way or
+// to end. Owns the sequences. Decides on counts alone: touches no device, no text, no sink.
+//
+// Order. Sequences are ranked by arrival - priority * kPriorityHeadStart: within a priority first
+// come, first served; a level of priority is worth kPriorityHeadStart of waiting. The rank never
+// changes, so nobody is overtaken by those who come later than his head start allows: no
+// starvation. Admission is strictly by rank.
+//
+// Preemption. When what runs cannot grow, the last by rank gives up its memory and waits again at
+// its rank; its tokens are kept and computed again.
+//
+// Forward progress. Of the running sequences the first by rank is never preempted, and it has a
+// row in every step (rows <= tokens of a step). Request::make lets nothing in that does not fit
+// alone. So each step brings some sequence closer to its end, and every sequence becomes first.
+//
+// Step thread only. A step is: plan, commit, (launch and collect elsewhere), finish; the next plan
+// comes after that finish.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/base/clock.h"
+#include "engine/base/result.h"
+#include "engine/memory/sequence_memory.h"
+#include "engine/request/request.h"
+#include "engine/request/sequence.h"
+#include "engine/schedule/capacity.h"
+#include "engine/schedule/step_plan.h"
+
+namespace switchyard {
+
+inline constexpr Duration kPriorityHeadStart = std::chrono::seconds(5);
+
+struct SchedulerLimits {
+  int max_batch_tokens = 0;  // >= max_batch_rows
+  int max_batch_rows = 0;    // > 0
+};
+
+// What the sampler drew: entry l belongs to the l-th row of the plan that wants logits. Entries
+// beyond those are padding.
+struct StepTokens {
+  std::span<const int32_t> token;      // [L]
+  std::span<const float> logprob;      // [L]
+  std::span<const int32_t> top_token;  // [L, top_count], by falling probability
+  std::span<const float> top_logprob;  // [L, top_count]
+  int top_count = 0;                   // >= the largest top_logprobs among the rows
+};
+
+// For the engine to hand out: sink->on_delta(delta), sink->on_end(end).
+struct AnswerStep {
+  std::shared_ptr<TokenSink> sink;
+  AnswerDelta delta;
+};
+struct AnswerEnd {
+  RequestId id{};
+  std::shared_ptr<TokenSink> sink;
+  SequencePhase phase = SequencePhase::kQueued;  // in which it ended
+  EndOfAnswer end;
+  std::optional<Duration> cancel_to_free;  // from the cancel's call until the memory was back
+};
+
+// Deltas first: an answer that ended in this step got its last delta too.
+struct StepOutcome {
+  std::vector<AnswerStep> deltas;
+  std::vector<AnswerEnd> ends;
+};
+
+struct ScheduleLoad {
+  int running = 0;
+  int waiting = 0;                    // preempted ones included
+  int64_t pending_prompt_tokens = 0;  // prompt tokens not computed, of waiting and running
+  Duration oldest_wait{};             // since arrival, of those never scheduled
+};
+
+class Scheduler {
+ public:
+  // `memory` and `clock` must outlive it.
+  Scheduler(SchedulerLimits limits, Capacity capacity, SequenceMemory& memory, const Clock& clock);
+
+  // Ids are unique among the living. The request was made for limits that this memory holds.
+  void add(Request request, TextStream text);
+
+  // The answer ends with `why` at the next commit or finish. Unknown ids are ignored.
+  void cancel(RequestId id, const Status& why, TimePoint asked_at);
+
+  // Changes nothing. Nothing may be in flight.
+  [[nodiscard]] StepPlan plan() const;
+
+  // Applies the latest plan; its rows are in flight then. Memory of what ended is back when it
+  // returns.
+  [[nodiscard]] std::vector<AnswerEnd> commit(const StepPlan& plan);
+
+  // The committed plan's rows were computed and these tokens drawn. Also ends those of its rows
+  // that were cancelled or became late meanwhile. A drawn token of -1 ends its answer: internal.
+  [[nodiscard]] StepOutcome finish(const StepPlan& plan, const StepTokens& tokens);
+
+  // Everything ends now with `why`, also what is in flight (whose results nobody will learn).
+  [[nodiscard]] std::vector<AnswerEnd> end_all(const Status& why);
+
+  [[nodiscard]] bool idle() const { return sequences_.empty(); }
+  [[nodiscard]] ScheduleLoad load() const;
+  [[nodiscard]] std::vector<const Sequence*> sequences() const;  // by rank
+
+ private:
+  struct Rank {
+    TimePoint start{};    // arrival less the head start
+    uint64_t number = 0;  // of add()
+    auto operator<=>(const Rank&) const = default;
+  };
+
+  void plan_growth(StepPlan& plan, std::vector<Sequence*>& running, int& free_blocks) const;
+  void plan_admission(StepPlan& plan, std::vector<Sequence*>& running, int free_blocks) const;
+  void plan_rows(StepPlan& plan) const;
+  [[nodiscard]] int missing_blocks(const Sequence& sequence) const;
+  void claim(Sequence& sequence);
+  AnswerEnd remove(const Sequence& sequence, EndOfAnswer end, TimePoint now);
+
+  const SchedulerLimits limits_;
+  const Capacity capacity_;
+  SequenceMemory& memory_;
+  const Clock& clock_;
+  std::map<Rank, std::unique_ptr<Sequence>> sequences_;
+  std::unordered_map<RequestId, Rank> rank_of_;
+  uint64_t added_ = 0;
+};
+
+}  // namespace switchyard
