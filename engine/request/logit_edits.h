@@ -26,8 +26,7 @@ class LogitEdits {
 
  private:
   LogitEdit& edit(int32_t token);
-  void forbid_end_tokens(const Request& request);
-  void allow_end_tokens();
+  void forbid(int32_t token);
 
   struct Forbidden {
     int32_t token = 0;
@@ -37,7 +36,6 @@ class LogitEdits {
   std::vector<LogitEdit> edits_;
   std::unordered_map<int32_t, size_t> index_;  // token -> edits_
   std::vector<Forbidden> forbidden_;
-  bool tracks_prompt_;
   bool tracks_output_;
   int until_allowed_;  // output tokens left before end tokens may be drawn
 };

@@ -34,6 +34,7 @@ inline constexpr int kMaxTopLogprobs = 20;
 inline constexpr size_t kMaxStopStrings = 16;
 inline constexpr size_t kMaxStopStringBytes = 1024;
 inline constexpr size_t kMaxLogitBias = 1024;
+inline constexpr size_t kMaxStopTokens = 256;
 
 struct StopCondition {
   int max_new_tokens = 0;  // > 0
@@ -126,7 +127,7 @@ class Request {
   static Result<Request> make(RequestFields fields, const RequestLimits& limits);
 
   [[nodiscard]] const RequestFields& fields() const { return fields_; }
-  // Every token that ends the answer: the caller's, and the model's unless ignored.
+  // Every token that ends the answer: the caller's, and the model's unless ignored. Sorted.
   [[nodiscard]] const std::vector<int32_t>& end_tokens() const { return end_tokens_; }
   [[nodiscard]] int context_tokens() const { return context_tokens_; }
 

@@ -70,6 +70,7 @@ class Sequence {
   // Its way: admit -> (launch -> collect -> learn)* -> finish; preempt leads back to admit. ------
 
   [[nodiscard]] bool running() const { return running_; }
+  [[nodiscard]] bool was_scheduled() const { return first_scheduled_.has_value(); }
   void admit(TimePoint now);
   // Drops what was computed and gives its memory back. Nothing may be in flight.
   void preempt();

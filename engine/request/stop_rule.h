@@ -49,18 +49,19 @@ class StopRule {
   // Whether `token` ends the answer by itself. Then its own text is not part of the answer.
   [[nodiscard]] bool is_end_token(int32_t token) const;
 
-  // The answer's next token and the text it completed (for an end token: what earlier tokens left
-  // unfinished). Checked in this order: end token, stop string, context limit, max_new_tokens.
-  // Must not be called again after it ended the answer.
+  // The answer's next token and the text it completed (an end token completes none). Checked in
+  // this order: stop string, end token, context limit, max_new_tokens. Not to be called again after
+  // it ended the answer.
   StopVerdict push(int32_t token, std::string_view piece);
 
   // What is held back, to be shown after all when the answer ends by anything but a stop string.
   [[nodiscard]] std::string flush();
 
  private:
+  // Moves what may be shown of held_ + piece to the verdict; true when a stop string ended it.
   bool match(std::string_view piece, StopVerdict& verdict);
 
-  std::vector<int32_t> end_tokens_;
+  std::vector<int32_t> end_tokens_;   // sorted
   std::vector<int32_t> stop_tokens_;  // those of end_tokens_ that the caller named
   std::vector<StopStringMatcher> matchers_;
   std::string held_;
