@@ -3,8 +3,8 @@
 //
 // Order. Sequences are ranked by arrival - priority * kPriorityHeadStart: within a priority first
 // come, first served; a level of priority is worth kPriorityHeadStart of waiting. The rank never
-// changes, so nobody is overtaken by those who come later than his head start allows: no
-// starvation. Admission is strictly by rank.
+// changes, so nobody is overtaken by those who come later than their head start allows: no
+// starvation. Admission is strictly by rank, and goes on only while the step has tokens to give.
 //
 // Preemption. When what runs cannot grow, the last by rank gives up its memory and waits again at
 // its rank; its tokens are kept and computed again.
@@ -114,12 +114,21 @@ class Scheduler {
     auto operator<=>(const Rank&) const = default;
   };
 
-  void plan_growth(StepPlan& plan, std::vector<Sequence*>& running, int& free_blocks) const;
-  void plan_admission(StepPlan& plan, std::vector<Sequence*>& running, int free_blocks) const;
-  void plan_rows(StepPlan& plan) const;
+  // What a plan has left to give while it is being made.
+  struct Claims {
+    std::vector<Sequence*> running;  // by rank, then those admitted now by rank
+    std::vector<Sequence*> waiting;  // by rank
+    int free_blocks = 0;
+    int free_slots = 0;
+
+    void give_back(const Sequence& sequence);
+  };
+
+  void plan_growth(StepPlan& plan, Claims& claims) const;
+  void plan_admission(StepPlan& plan, Claims& claims) const;
+  void plan_rows(StepPlan& plan, const std::vector<Sequence*>& running) const;
   [[nodiscard]] int missing_blocks(const Sequence& sequence) const;
-  void claim(Sequence& sequence);
-  AnswerEnd remove(const Sequence& sequence, EndOfAnswer end, TimePoint now);
+  AnswerEnd remove(const Sequence& sequence, EndOfAnswer end);
 
   const SchedulerLimits limits_;
   const Capacity capacity_;
