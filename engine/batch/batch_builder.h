@@ -63,18 +63,28 @@ class BatchBuilder {
   [[nodiscard]] int64_t block_bytes() const;
 
   // After commit: every row's blocks are leased.
-  const HostBatch& build(const StepPlan& plan, const PaddedCounts& counts);
+  [[nodiscard]] HostBatch build(const StepPlan& plan, const PaddedCounts& counts);
 
  private:
+  struct BatchToken {
+    int32_t token = 0;
+    int32_t position = 0;
+    int32_t kv_slot = 0;
+  };
+
   void add_row(const PlannedRow& row);
   void add_padding_row();
+  void add_token(const BatchToken& token);
+  void close_row(int kv_len, int32_t state_slot);
+  void add_logit(int token, const SampleRow& sample_row);
 
   BatchLimits limits_;
   BatchOffsets offsets_;
   std::vector<int32_t> block_;
   std::vector<SampleRow> sample_rows_;
   std::vector<LogitEdit> edits_;
-  HostBatch batch_;
+  PaddedCounts filled_;  // of the build in progress
+  int filled_blocks_ = 0;
 };
 
 }  // namespace switchyard
