@@ -118,7 +118,7 @@ bool ChatSession::take_turn(const std::string& question) {
     answering_ = nullptr;
   }
 
-  output_.answers << '\n';
+  if (status.ok() || !answer.text.empty()) output_.answers << '\n';
   const bool interrupted = cancel.cancelled() && !status.ok();
   if (!status.ok() && !interrupted) {
     output_.messages << "error: " << without_controls(describe(status, flags_.node.channel.target))

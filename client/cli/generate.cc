@@ -45,7 +45,7 @@ int generate(const GenerateFlags& flags,
     };
     const AnswerOutcome outcome = generate(stub, request, options, {cancel, show});
     status = outcome.status;
-    output.answers << '\n';
+    if (status.ok() || !outcome.answer.text.empty()) output.answers << '\n';
     if (status.ok() && flags.stats) output.messages << summary(outcome.answer) << '\n';
   }
   if (status.ok()) return 0;
