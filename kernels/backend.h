@@ -34,7 +34,8 @@ struct NormedInput {
   [[nodiscard]] const Tensor& rows() const { return gain.empty() ? x : normed; }
 };
 
-// out[t] = table[token[t]]; a token of -1-r stands for previous[r].
+// out[t] = table[token[t]]; a token of -1-r stands for previous[r]. Where that is itself -1 (the
+// row had nothing to sample) out[t] is zero.
 struct EmbedArgs {
   Tensor out;                         // [T, H]
   Weight table;                       // [V, H]
@@ -191,10 +192,11 @@ struct SampleArgs {
   const SampleRow* rows = nullptr;   // [L] device
   const LogitEdit* edits = nullptr;  // device
   int num_edits = 0;
-  Tensor token;        // [L] i32; -1 when no finite logit is left to choose from
-  Tensor logprob;      // [L] f32
+  // [L] i32; -1 when every logit is -infinity, or the row is broken: holds a NaN or +infinity
+  Tensor token;
+  Tensor logprob;      // [L] f32; 0 if not wanted
   Tensor top_token;    // [L, N] i32, by falling probability; -1 beyond the row's top_logprobs
-  Tensor top_logprob;  // [L, N] f32
+  Tensor top_logprob;  // [L, N] f32; 0 there
 };
 
 // Device memory with an owner.

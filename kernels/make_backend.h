@@ -25,4 +25,9 @@ MadeBackend make_backend(std::string_view name, const BackendOptions& options);
 // What this build has: "cpu", ...
 std::vector<std::string> backend_names();
 
+// How fast this machine's processors read memory, in bytes per second; what a memory-bound step of
+// the CPU backend is measured against. 0 when there is not memory enough to measure. Takes about a
+// second and up to 1 GiB.
+double measure_read_bandwidth(const BackendOptions& options);
+
 }  // namespace switchyard

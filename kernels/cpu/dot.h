@@ -1,0 +1,27 @@
+// A tile of dot products: the one inner loop behind every matrix product and attention score.
+// Knows nothing of ops or threads.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/base/weight.h"
+
+namespace switchyard::cpu {
+
+// out[m * out_stride + n] = sum_k x[m][k] * weight[n * cols + k],  m < rows, n < outputs.
+// Each sum is taken in one fixed order (one vector accumulator over k, then across its lanes), so
+// it has the same bits whatever the tile around it. Nothing need be aligned beyond its element.
+struct DotTile {
+  const float* const* x = nullptr;  // [rows] pointers to [cols]
+  int rows = 0;
+  const void* weight = nullptr;  // [outputs, cols]
+  WeightFormat format = WeightFormat::kF32;
+  int64_t cols = 0;
+  int outputs = 0;
+  float* out = nullptr;
+  int64_t out_stride = 0;
+};
+
+void dot_tile(const DotTile& tile);
+
+}  // namespace switchyard::cpu
