@@ -1,0 +1,65 @@
+// TensorSource: where a model's tensors come from. Three of them: files, random values, and no
+// values at all. What a tensor becomes for the kernels is WeightStore's affair.
+// One thread at a time.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/weights/mapped_file.h"
+#include "engine/weights/safetensors.h"
+#include "kernels/backend.h"
+
+namespace switchyard {
+
+// What the values are for. Files know their values; a generator must know what makes sense.
+enum class TensorRole : uint8_t { kMatrix, kGain, kTaps, kSelectionBias };
+
+struct TensorRequest {
+  std::string_view name;
+  std::vector<int64_t> shape;
+  TensorRole role = TensorRole::kMatrix;
+};
+
+class TensorSource {
+ public:
+  virtual ~TensorSource() = default;
+  TensorSource(const TensorSource&) = delete;
+  TensorSource& operator=(const TensorSource&) = delete;
+
+  // Whether take() could give a tensor of this name (of whatever shape).
+  [[nodiscard]] virtual bool has(std::string_view name) const = 0;
+
+  // The tensor of that name, valid as long as the source. Its shape is the source's own and is the
+  // caller's to compare. Errors: there is none (kNotFound), no memory (kResourceExhausted).
+  virtual Result<StoredTensor> take(const TensorRequest& request) = 0;
+
+  // Names that the source has and nobody took, sorted.
+  [[nodiscard]] virtual std::vector<std::string> untaken() const = 0;
+
+  // For messages: the folder, or what the values are.
+  [[nodiscard]] virtual std::string description() const = 0;
+
+ protected:
+  TensorSource() = default;
+};
+
+// FOLDER/model.safetensors, or the shards that FOLDER/model.safetensors.index.json lists. Every
+// shard must be in the folder itself and hold exactly the tensors that the index says.
+Result<std::unique_ptr<TensorSource>> open_safetensors(const std::filesystem::path& folder,
+                                                       const FileOpener& opener = MappedFile::open);
+
+// bf16 matrices ~ N(0, 1/cols), gains ~ 1, small selection biases: activations stay of order one
+// and routing is spread. A tensor depends on the seed and its own name only. The memory, one copy,
+// is the backend's, which must outlive the source.
+std::unique_ptr<TensorSource> random_weights(uint64_t seed, Backend& backend);
+
+// Tensors of any name whose values are never to be read, except the small ones, which are zeros:
+// enough for the null backend to measure a model.
+std::unique_ptr<TensorSource> shapes_only();
+
+}  // namespace switchyard
