@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,28 +14,32 @@
 #include "engine/base/result.h"
 #include "engine/model/model_config.h"
 #include "engine/request/request.h"
+#include "engine/request/sequence.h"
 #include "engine/text/tokenizer.h"
 #include "kernels/backend.h"
 
 namespace switchyard {
 
 struct EngineOptions {
-  int max_batch_tokens =
-      512;                  // tokens of one step; long prompts are cut into chunks of at most this
-  int max_batch_rows = 64;  // sequences that run at once
-  int max_queue = 1024;     // accepted and not yet running
-  int max_context_tokens = 0;   // 0: the model's
-  int64_t kv_memory_bytes = 0;  // 0: what the model's context needs for max_batch_rows/8 sequences,
-                                // at most 1/4 of free memory
+  int max_batch_tokens = 512;   // of one step, >= max_batch_rows; longer prompts come in chunks
+  int max_batch_rows = 64;      // sequences that run at once
+  int max_queue = 1024;         // accepted and not yet running
+  int max_context_tokens = 0;   // prompt and answer; 0: the model's
+  int64_t kv_memory_bytes = 0;  // 0: what max_batch_rows full contexts need, at most 1 GiB
   int kv_block_tokens = 64;
   DType kv_type = DType::kBf16;  // f32 for exact comparison
-  std::vector<int> graph_rows;   // decode steps of up to these many rows replay captured graphs
+  std::vector<int> graph_rows;   // decode steps are padded to these row counts and replayed
 };
 
-// Where weights come from: a checkpoint, or random values of the config's shapes.
+enum class WeightOrigin {
+  kCheckpoint,
+  kRandom,      // of the config's shapes, from `seed`
+  kShapesOnly,  // no values: for a backend that computes none
+};
+
 struct ModelSource {
   std::filesystem::path folder;
-  bool random_weights = false;
+  WeightOrigin weights = WeightOrigin::kCheckpoint;
   uint64_t seed = 0;
 };
 
@@ -63,7 +68,7 @@ struct EngineLoad {
   bool draining = false;
 };
 
-enum class Phase { kQueued, kPrefill, kDecode };
+using Phase = SequencePhase;
 
 struct InFlight {
   RequestId id{};
@@ -75,12 +80,12 @@ struct InFlight {
   Duration age{};
 };
 
-// How an answer ended and in which phase; after the sink got its end. On the step thread.
+// How an answer ended and in which phase; just before its sink gets the end. On the step thread.
 struct EndReport {
   RequestId id{};
   Phase phase = Phase::kQueued;
   EndOfAnswer end;
-  Duration cancel_to_free{};  // when it ended by cancel: from the call until blocks were back
+  std::optional<Duration> cancel_to_free;  // ended by cancel: from the call until blocks were back
 };
 
 struct EngineObserver {
@@ -123,9 +128,9 @@ class Engine {
   [[nodiscard]] int64_t weight_bytes() const;
 
  private:
-  class Loop;
-  explicit Engine(std::unique_ptr<Loop> loop);
-  std::unique_ptr<Loop> loop_;
+  struct Parts;
+  explicit Engine(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
 };
 
 }  // namespace switchyard

@@ -45,8 +45,9 @@ def allowed():
         "kernels/cuda": ["kernels/base", "kernels/backend"],
         "kernels/make_backend": ["kernels/base", "kernels/backend", "kernels/null", "kernels/cpu", "kernels/cuda"],
     }
-    # What the engine may see of kernels: the interface and its types, and who makes a backend.
-    seen = ["kernels/base", "kernels/backend", "kernels/make_backend"]
+    # What others may see of kernels: the interface and its types, who makes a backend, and the
+    # null interpreter, which measures a model without computing it.
+    seen = ["kernels/base", "kernels/backend", "kernels/make_backend", "kernels/null"]
     engine = {f"engine/{name}": [f"engine/{below}" for below in ENGINE[:i]] + seen for i, name in enumerate(ENGINE)}
     top = {
         "engine": [f"engine/{name}" for name in ENGINE] + seen,

@@ -1,0 +1,241 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <atomic>
+#include <optional>
+#include <utility>
+
+#include "engine/in_flight.h"
+#include "engine/memory/cache_layout.h"
+#include "engine/model/model.h"
+#include "engine/run/model_runner.h"
+#include "engine/step_loop.h"
+#include "engine/weights/weight_store.h"
+
+namespace switchyard {
+namespace {
+
+constexpr int64_t kDefaultKvBytes = int64_t{1} << 30;
+constexpr auto kRetrySoon = std::chrono::milliseconds(500);
+
+Status check(const EngineOptions& options) {
+  const auto at_least = [](std::string_view name, int64_t value, int64_t least) {
+    return value >= least ? Status() : Status::invalid(name, "is ", value, ", at least ", least);
+  };
+  for (const Status& status :
+       {at_least("max_batch_rows", options.max_batch_rows, 1),
+        at_least("max_batch_tokens", options.max_batch_tokens, options.max_batch_rows),
+        at_least("max_queue", options.max_queue, 1),
+        at_least("max_context_tokens", options.max_context_tokens, 0),
+        at_least("kv_memory_bytes", options.kv_memory_bytes, 0),
+        at_least("kv_block_tokens", options.kv_block_tokens, 1)}) {
+    if (!status.ok()) return status;
+  }
+  for (const int rows : options.graph_rows) {
+    if (rows < 1 || rows > options.max_batch_rows) {
+      return Status::invalid("graph_rows", rows, " is not in [1, ", options.max_batch_rows, "]");
+    }
+  }
+  return {};
+}
+
+// Fills in what was left to the engine.
+EngineOptions resolve(EngineOptions options, const ModelConfig& config, const CacheLayout& layout) {
+  if (options.max_context_tokens == 0 || options.max_context_tokens > config.context_tokens) {
+    options.max_context_tokens = config.context_tokens;
+  }
+  if (options.kv_memory_bytes == 0) {
+    const int64_t per_row =
+        layout.blocks_for(options.max_context_tokens) * layout.kv.bytes_per_block();
+    options.kv_memory_bytes =
+        std::min(kDefaultKvBytes, per_row * options.max_batch_rows + layout.kv.bytes_per_block());
+  }
+  return options;
+}
+
+Result<WeightStore> open_weights(const ModelSource& source, Backend& backend) {
+  switch (source.weights) {
+    case WeightOrigin::kCheckpoint:
+      return WeightStore::open(source.folder, backend);
+    case WeightOrigin::kRandom:
+      return WeightStore(random_weights(source.seed, backend), backend);
+    case WeightOrigin::kShapesOnly:
+      return WeightStore(shapes_only(), backend);
+  }
+  CHECK(false);
+}
+
+Result<std::optional<Tokenizer>> load_tokenizer(const std::filesystem::path& folder) {
+  std::error_code none;
+  const std::filesystem::path file = folder / "tokenizer.json";
+  if (!std::filesystem::exists(file, none)) return std::optional<Tokenizer>();
+  Result<Tokenizer> tokenizer = Tokenizer::load(file);
+  if (!tokenizer) return tokenizer.status();
+  return std::optional<Tokenizer>(std::move(tokenizer).value());
+}
+
+}  // namespace
+
+// Everything an engine is made of, in the order of who borrows from whom.
+struct Engine::Parts {
+  struct Loaded {
+    EngineOptions options;
+    std::optional<Tokenizer> tokenizer;
+    std::unique_ptr<const Model> model;
+    std::unique_ptr<ModelRunner> runner;
+    int blocks = 0;  // the sink included
+  };
+
+  Parts(Loaded loaded_parts, const Clock& the_clock, EngineObserver observer)
+      : loaded(std::move(loaded_parts)),
+        clock(the_clock),
+        limits{.vocab_size = loaded.model->config().vocab_size,
+               .context_tokens = loaded.options.max_context_tokens,
+               .kv_tokens = int64_t{loaded.blocks - 1} * loaded.options.kv_block_tokens,
+               .eos_tokens = loaded.model->config().eos_tokens},
+        board(static_cast<size_t>(loaded.options.max_queue), clock),
+        memory({.blocks = loaded.blocks,
+                .block_tokens = loaded.options.kv_block_tokens,
+                .state_slots = loaded.options.max_batch_rows + 1}),
+        scheduler({.max_batch_tokens = loaded.options.max_batch_tokens,
+                   .max_batch_rows = loaded.options.max_batch_rows},
+                  admit_with_room_to_grow,
+                  memory,
+                  clock),
+        commands(command_capacity(loaded.options)),
+        loop({.runner = *loaded.runner,
+              .memory = memory,
+              .scheduler = scheduler,
+              .board = board,
+              .commands = commands,
+              .tokenizer = loaded.tokenizer ? &*loaded.tokenizer : nullptr,
+              .clock = clock,
+              .observer = std::move(observer)}) {}
+
+  // Between two looks of the step thread there are at most one submit and one cancel of everything
+  // on the board, and one cancel of everything that left it: a push never fails.
+  static size_t command_capacity(const EngineOptions& options) {
+    return 3 *
+           (static_cast<size_t>(options.max_queue) + static_cast<size_t>(options.max_batch_rows));
+  }
+
+  Loaded loaded;
+  const Clock& clock;
+  RequestLimits limits;
+  InFlightBoard board;
+  SequenceMemory memory;
+  Scheduler scheduler;
+  Queue<EngineCommand> commands;
+  std::atomic<uint64_t> last_id = 0;
+  std::atomic<bool> draining = false;
+  StepLoop loop;  // last: its thread uses the rest
+};
+
+Result<std::unique_ptr<Engine>> Engine::create(const ModelSource& source,
+                                               const EngineOptions& wanted,
+                                               Backend& backend,
+                                               const Clock& clock,
+                                               EngineObserver observer) {
+  if (Status status = check(wanted); !status.ok()) return status;
+  Result<ModelConfig> config = load_model_config(source.folder);
+  if (!config) return config.status();
+  Result<std::optional<Tokenizer>> tokenizer = load_tokenizer(source.folder);
+  if (!tokenizer) return tokenizer.status();
+  if (tokenizer->has_value() && (*tokenizer)->vocab_size() > config->vocab_size) {
+    return Status(Code::kInvalidArgument, (source.folder / "tokenizer.json").string(),
+                  ": has ids up to ", (*tokenizer)->vocab_size() - 1,
+                  ", config.json's vocab_size is ", config->vocab_size);
+  }
+
+  Result<WeightStore> weights = open_weights(source, backend);
+  if (!weights) return weights.status();
+  Result<std::unique_ptr<const Model>> model =
+      Model::load(std::move(config).value(), std::move(weights).value());
+  if (!model) return model.status();
+
+  const CacheLayout layout = (*model)->cache_layout(wanted.kv_block_tokens, wanted.kv_type);
+  const EngineOptions options = resolve(wanted, (*model)->config(), layout);
+  const int blocks =
+      std::min(layout.blocks_in(options.kv_memory_bytes),
+               options.max_batch_rows * layout.blocks_for(options.max_context_tokens) + 1);
+  if (blocks < 2) {
+    return Status::invalid("kv_memory_bytes", options.kv_memory_bytes, " holds no block of ",
+                           layout.kv.bytes_per_block(), " bytes beside the sink");
+  }
+  Result<std::unique_ptr<ModelRunner>> runner = ModelRunner::create(
+      **model, backend,
+      {.batch = {.max_tokens = options.max_batch_tokens,
+                 .max_rows = options.max_batch_rows,
+                 .max_blocks_per_row = layout.blocks_for(options.max_context_tokens),
+                 .block_tokens = options.kv_block_tokens},
+       .blocks = blocks,
+       .state_slots = options.max_batch_rows + 1,
+       .kv_type = options.kv_type,
+       .graph_rows = options.graph_rows});
+  if (!runner) return runner.status();
+
+  return std::unique_ptr<Engine>(
+      new Engine(std::make_unique<Parts>(Parts::Loaded{.options = options,
+                                                       .tokenizer = std::move(tokenizer).value(),
+                                                       .model = std::move(model).value(),
+                                                       .runner = std::move(runner).value(),
+                                                       .blocks = blocks},
+                                         clock, std::move(observer))));
+}
+
+Engine::Engine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+Engine::~Engine() = default;
+
+Status Engine::submit(Request request) {
+  if (parts_->draining) {
+    return Status::busy(Code::kUnavailable, "DRAINING", kRetrySoon, "the node is draining");
+  }
+  if (!parts_->board.add(request)) {
+    return Status::busy(Code::kResourceExhausted, "QUEUE_FULL", kRetrySoon, "the queue holds ",
+                        parts_->loaded.options.max_queue, " requests, which is its limit");
+  }
+  const bool pushed = parts_->commands.push(SubmitCommand{std::move(request)});
+  CHECK(pushed);
+  return {};
+}
+
+void Engine::cancel(RequestId id, Status why) {
+  CHECK(!why.ok());
+  if (!parts_->board.mark_cancelled(id)) return;
+  const bool pushed = parts_->commands.push(
+      CancelCommand{.id = id, .why = std::move(why), .asked_at = parts_->clock.now()});
+  CHECK(pushed);
+}
+
+void Engine::drain() { parts_->draining = true; }
+
+RequestId Engine::next_id() { return RequestId{++parts_->last_id}; }
+
+EngineLoad Engine::load() const {
+  EngineLoad load = parts_->loop.load();
+  const InFlightBoard::Counts counts = parts_->board.counts();
+  load.running = counts.running;
+  load.waiting = counts.waiting;
+  load.oldest_wait = counts.oldest_wait;
+  load.draining = parts_->draining;
+  return load;
+}
+
+std::vector<InFlight> Engine::in_flight() const { return parts_->board.list(); }
+
+const ModelConfig& Engine::model_config() const { return parts_->loaded.model->config(); }
+
+bool Engine::has_tokenizer() const { return parts_->loaded.tokenizer.has_value(); }
+
+const Tokenizer& Engine::tokenizer() const {
+  CHECK(has_tokenizer());
+  return *parts_->loaded.tokenizer;
+}
+
+const RequestLimits& Engine::request_limits() const { return parts_->limits; }
+
+const EngineOptions& Engine::options() const { return parts_->loaded.options; }
+
+int64_t Engine::weight_bytes() const { return parts_->loaded.model->weight_bytes(); }
+
+}  // namespace switchyard

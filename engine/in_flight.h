@@ -1,0 +1,56 @@
+// InFlightBoard: what has been accepted and has not ended, counted where it is accepted, so that a
+// stuck step thread cannot hide its backlog. Decides how many may be waiting; runs nothing.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace switchyard {
+
+// Any thread.
+class InFlightBoard {
+ public:
+  InFlightBoard(size_t max_waiting, const Clock& clock)
+      : max_waiting_(max_waiting), clock_(clock) {}
+
+  // False: as many wait already as may.
+  [[nodiscard]] bool add(const Request& request);
+  // How far it has come; called by the step thread after each step that moved it.
+  void update(RequestId id, Phase phase, int completion_tokens);
+  void remove(RequestId id);
+  // True the first time for a request in flight, so that each is cancelled at most once.
+  [[nodiscard]] bool mark_cancelled(RequestId id);
+
+  struct Counts {
+    int running = 0;
+    int waiting = 0;
+    Duration oldest_wait{};  // since arrival, of those that wait
+  };
+  [[nodiscard]] Counts counts() const;
+  [[nodiscard]] std::vector<InFlight> list() const;  // by id
+
+ private:
+  struct Entry {
+    std::string label;
+    TimePoint arrival;
+    Phase phase = Phase::kQueued;
+    int priority = 0;
+    int prompt_tokens = 0;
+    int completion_tokens = 0;
+    bool cancelled = false;
+  };
+
+  const size_t max_waiting_;
+  const Clock& clock_;
+  mutable std::mutex mutex_;
+  std::unordered_map<RequestId, Entry> entries_;  // guarded by mutex_
+  size_t waiting_ = 0;                            // guarded by mutex_: entries in kQueued
+};
+
+}  // namespace switchyard

@@ -1,0 +1,90 @@
+#include "engine/run/model_runner.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+namespace switchyard {
+
+Result<std::unique_ptr<ModelRunner>> ModelRunner::create(const Model& model,
+                                                         Backend& backend,
+                                                         const RunnerLimits& limits) {
+  const CacheLayout layout = model.cache_layout(limits.batch.block_tokens, limits.kv_type);
+  const ModelConfig& config = model.config();
+  const int64_t rows = limits.batch.max_rows;
+  Memory memory;
+  const std::array<std::tuple<std::string_view, Buffer*, int64_t>, 5> wanted = {{
+      {"the batch", &memory.batch, BatchBuilder(limits.batch).block_bytes()},
+      {"the KV cache", &memory.kv, limits.blocks * layout.kv.bytes_per_block()},
+      {"the recurrent state", &memory.state, limits.state_slots * layout.bytes_per_slot()},
+      {"scratch", &memory.scratch,
+       model.scratch_bytes(limits.batch.max_tokens, limits.batch.max_rows)},
+      {"the logits", &memory.logits, rows * config.vocab_size * 4},
+  }};
+  for (const auto& [what, buffer, bytes] : wanted) {
+    if (bytes == 0) continue;
+    *buffer = backend.allocate(bytes);
+    if (buffer->empty()) {
+      return Status(Code::kResourceExhausted, "no memory for ", what, ": ", bytes, " bytes");
+    }
+  }
+  const int64_t context = int64_t{limits.batch.max_blocks_per_row} * limits.batch.block_tokens;
+  Result<Sampler> sampler = Sampler::create(
+      backend, {.max_rows = limits.batch.max_rows,
+                .max_edits = rows * std::min<int64_t>(config.vocab_size,
+                                                      context + int64_t{kMaxLogitBias} * 2)});
+  if (!sampler) return sampler.status();
+  return std::unique_ptr<ModelRunner>(
+      new ModelRunner(model, backend, limits, std::move(memory), std::move(sampler).value()));
+}
+
+ModelRunner::ModelRunner(const Model& model,
+                         Backend& backend,
+                         const RunnerLimits& limits,
+                         Memory memory,
+                         Sampler sampler)
+    : model_(model),
+      backend_(backend),
+      memory_(std::move(memory)),
+      caches_(model.cache_layout(limits.batch.block_tokens, limits.kv_type),
+              {.kv = memory_.kv.data(),
+               .blocks = limits.blocks,
+               .state = memory_.state.data(),
+               .state_slots = limits.state_slots}),
+      scratch_(memory_.scratch.data(), memory_.scratch.bytes()),
+      sampler_(std::move(sampler)),
+      builder_(limits.batch),
+      graphs_(limits.graph_rows) {}
+
+void ModelRunner::launch(const StepPlan& plan) {
+  const PaddedCounts exact = exact_counts(plan);
+  CHECK(exact.tokens > 0);
+  const std::optional<PaddedCounts> bucket = graphs_.bucket_for(exact);
+  const HostBatch& host = builder_.build(plan, bucket.value_or(exact));
+  backend_.upload(memory_.batch.data(), host.block.data(), static_cast<int64_t>(host.block.size()));
+  const RaggedBatch batch = host.on(memory_.batch.data());
+  const Tensor logits(memory_.logits.data(), DType::kF32,
+                      {host.counts.logits, model_.config().vocab_size});
+  if (bucket) {
+    graphs_.run(backend_, *bucket, [&] { forward(batch, logits); });
+  } else {
+    forward(batch, logits);
+  }
+  sampler_.launch(logits, host.sample_rows, host.edits);
+}
+
+StepTokens ModelRunner::collect() { return sampler_.collect(); }
+
+void ModelRunner::forward(const RaggedBatch& batch, const Tensor& logits) {
+  model_.forward({.backend = backend_,
+                  .batch = batch,
+                  .caches = caches_,
+                  .scratch = scratch_,
+                  .previous_tokens = sampler_.tokens(),
+                  .logits = logits,
+                  .on_routing = nullptr});
+}
+
+}  // namespace switchyard

@@ -1,0 +1,65 @@
+// ModelRunner: computes planned steps. Owns the device memory of a step: the batch block, the
+// caches, the scratch arena, the logits; chooses between replaying a graph and running the ops.
+// Decides nothing about who runs (schedule/), knows no requests beyond the plan's rows.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/base/result.h"
+#include "engine/batch/batch_builder.h"
+#include "engine/model/model.h"
+#include "engine/run/graph_cache.h"
+#include "engine/run/sampler.h"
+#include "engine/schedule/scheduler.h"
+#include "engine/schedule/step_plan.h"
+#include "kernels/backend.h"
+
+namespace switchyard {
+
+struct RunnerLimits {
+  BatchLimits batch;
+  int blocks = 0;       // of the KV pool, the sink included
+  int state_slots = 0;  // the sink included
+  DType kv_type = DType::kBf16;
+  std::vector<int> graph_rows;  // see GraphCache
+};
+
+// Step thread only.
+class ModelRunner {
+ public:
+  // `model` and `backend` must outlive it. resource_exhausted says what did not fit.
+  static Result<std::unique_ptr<ModelRunner>> create(const Model& model,
+                                                     Backend& backend,
+                                                     const RunnerLimits& limits);
+
+  // Enqueues a committed plan that computes something.
+  void launch(const StepPlan& plan);
+
+  // Waits for it. Views hold until the next launch.
+  StepTokens collect();
+
+  [[nodiscard]] size_t captured_graphs() const { return graphs_.captured(); }
+
+ private:
+  struct Memory {
+    Buffer batch, kv, state, scratch, logits;
+  };
+  ModelRunner(const Model& model,
+              Backend& backend,
+              const RunnerLimits& limits,
+              Memory memory,
+              Sampler sampler);
+  void forward(const RaggedBatch& batch, const Tensor& logits);
+
+  const Model& model_;
+  Backend& backend_;
+  Memory memory_;
+  Caches caches_;
+  Scratch scratch_;
+  Sampler sampler_;
+  BatchBuilder builder_;
+  GraphCache graphs_;
+};
+
+}  // namespace switchyard

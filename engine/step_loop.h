@@ -1,0 +1,67 @@
+// StepLoop: the step thread. Takes commands, plans, computes, hands out; the only code that touches
+// the scheduler, the sequences and the runner once the engine serves.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <thread>
+#include <variant>
+
+#include "engine/base/queue.h"
+#include "engine/engine.h"
+#include "engine/in_flight.h"
+#include "engine/memory/sequence_memory.h"
+#include "engine/run/model_runner.h"
+#include "engine/schedule/scheduler.h"
+
+namespace switchyard {
+
+struct SubmitCommand {
+  Request request;
+};
+struct CancelCommand {
+  RequestId id{};
+  Status why;
+  TimePoint asked_at{};
+};
+using EngineCommand = std::variant<SubmitCommand, CancelCommand>;
+
+struct StepLoopParts {
+  ModelRunner& runner;
+  SequenceMemory& memory;
+  Scheduler& scheduler;
+  InFlightBoard& board;
+  Queue<EngineCommand>& commands;
+  const Tokenizer* tokenizer;  // null: answers without text
+  const Clock& clock;
+  EngineObserver observer;
+};
+
+class StepLoop {
+ public:
+  // Starts the thread. Everything in `parts` must outlive it.
+  explicit StepLoop(StepLoopParts parts);
+  // Ends what is in flight with `aborted`, then joins.
+  ~StepLoop();
+
+  // Any thread. Pools, steps and pending prompt tokens as the last step left them.
+  [[nodiscard]] EngineLoad load() const;
+
+ private:
+  void run();
+  void take_commands();
+  void step();
+  void hand_out(StepOutcome outcome);
+  void end(AnswerEnd end);
+  void publish();
+
+  StepLoopParts parts_;
+  std::atomic<bool> stopping_ = false;
+  mutable std::mutex mutex_;
+  EngineLoad load_;  // guarded by mutex_
+  int64_t steps_ = 0;
+  TimePoint last_step_{};
+  std::thread thread_;  // last: starts when the rest is there
+};
+
+}  // namespace switchyard
