@@ -32,8 +32,8 @@ enum class SequencePhase { kQueued, kPrefill, kDecode };
 struct SampledToken {
   int32_t token = -1;
   float logprob = 0;
-  std::span<const int32_t> top_token;  // at least the request's top_logprobs, if it wants any
-  std::span<const float> top_logprob;
+  std::span<const int32_t> top_token = {};  // at least the request's top_logprobs, if it wants any
+  std::span<const float> top_logprob = {};
 };
 
 struct LearnedToken {

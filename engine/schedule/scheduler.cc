@@ -13,8 +13,7 @@ namespace switchyard {
 namespace {
 
 SampledToken sampled(const StepTokens& tokens, size_t logit, size_t wanted_top) {
-  SampledToken token{
-      .token = tokens.token[logit], .logprob = 0, .top_token = {}, .top_logprob = {}};
+  SampledToken token{.token = tokens.token[logit]};
   if (logit < tokens.logprob.size()) token.logprob = tokens.logprob[logit];
   if (wanted_top > 0) {
     const auto top_count = static_cast<size_t>(tokens.top_count);

@@ -42,6 +42,7 @@ struct StepCounts {
   int preempted = 0;
 };
 
+// Before the finish of its step, like everything of a plan.
 [[nodiscard]] StepCounts counts_of(const StepPlan& plan);
 
 }  // namespace switchyard

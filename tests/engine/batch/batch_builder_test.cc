@@ -1,0 +1,170 @@
+#include "engine/batch/batch_builder.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "tests/support/scheduler_world.h"
+
+namespace switchyard {
+namespace {
+
+constexpr BatchLimits kLimits{
+    .max_tokens = 40, .max_rows = 8, .max_blocks_per_row = 20, .block_tokens = 4};
+
+std::vector<int32_t> list(const int32_t* values, int count) { return {values, values + count}; }
+
+int32_t id_of(BlockId block) { return static_cast<int32_t>(block); }
+
+// One answer that has its first token, and a question of six tokens that came after.
+struct MixedStep : SchedulerWorld {
+  MixedStep() {
+    ask(5, [](RequestFields& fields) {
+      fields.prompt = {10, 11, 12, 13, 14};
+      fields.sampling.frequency_penalty = 1;
+    });
+    step(20);
+    ask(6, [](RequestFields& fields) {
+      fields.prompt = {30, 31, 32, 33, 34, 35};
+      fields.sampling.logit_bias = {{7, 1.5F}, {8, -1}};
+      fields.sampling.seed = 99;
+    });
+    plan = begin();
+    decoding = plan.rows.at(0).sequence;
+    prompt = plan.rows.at(1).sequence;
+  }
+  StepPlan plan;
+  const Sequence* decoding = nullptr;
+  const Sequence* prompt = nullptr;
+};
+
+TEST(BatchBuilder, LaysOutRowsWithTheirTokensLengthsBlocksAndState) {
+  MixedStep world;
+  BatchBuilder builder(kLimits);
+  const HostBatch host = builder.build(world.plan, exact_counts(world.plan));
+  const RaggedBatch batch = host.on(host.block.data());
+
+  EXPECT_EQ(batch.num_tokens, 7);
+  EXPECT_EQ(batch.num_rows, 2);
+  EXPECT_EQ(batch.num_logits, 2);
+  EXPECT_EQ(list(batch.token, 7), (std::vector<int32_t>{20, 30, 31, 32, 33, 34, 35}));
+  EXPECT_EQ(list(batch.position, 7), (std::vector<int32_t>{5, 0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(list(batch.row_start, 3), (std::vector<int32_t>{0, 1, 7}));
+  EXPECT_EQ(list(batch.kv_len, 2), (std::vector<int32_t>{6, 6}));
+  EXPECT_EQ(list(batch.block_start, 3), (std::vector<int32_t>{0, 2, 4}));
+  const auto a = world.decoding->lease().blocks();
+  const auto b = world.prompt->lease().blocks();
+  EXPECT_EQ(list(batch.block_id, 4),
+            (std::vector<int32_t>{id_of(a[0]), id_of(a[1]), id_of(b[0]), id_of(b[1])}));
+  EXPECT_EQ(list(batch.kv_slot, 7),
+            (std::vector<int32_t>{4 * id_of(a[1]) + 1, 4 * id_of(b[0]), 4 * id_of(b[0]) + 1,
+                                  4 * id_of(b[0]) + 2, 4 * id_of(b[0]) + 3, 4 * id_of(b[1]),
+                                  4 * id_of(b[1]) + 1}));
+  EXPECT_EQ(list(batch.state_slot, 2),
+            (std::vector<int32_t>{static_cast<int32_t>(world.decoding->lease().state()),
+                                  static_cast<int32_t>(world.prompt->lease().state())}));
+  EXPECT_EQ(list(batch.logit_token, 2), (std::vector<int32_t>{0, 6}));
+  EXPECT_EQ(*batch.live_tokens, 7);
+}
+
+TEST(BatchBuilder, GivesEachLogitRowItsSamplingAndItsEdits) {
+  MixedStep world;
+  BatchBuilder builder(kLimits);
+  const HostBatch host = builder.build(world.plan, exact_counts(world.plan));
+  ASSERT_EQ(host.sample_rows.size(), 2u);
+  ASSERT_EQ(host.edits.size(), 3u);
+  EXPECT_EQ(host.sample_rows[0].edit_begin, 0);
+  EXPECT_EQ(host.sample_rows[0].edit_end, 1);
+  EXPECT_EQ(host.edits[0].token, 20);
+  EXPECT_EQ(host.edits[0].output_count, 1);
+  EXPECT_EQ(host.sample_rows[1].edit_begin, 1);
+  EXPECT_EQ(host.sample_rows[1].edit_end, 3);
+  EXPECT_EQ(host.edits[1].token, 7);
+  EXPECT_EQ(host.sample_rows[1].seed_low, 99u);
+  EXPECT_EQ(host.sample_rows[1].position, 6);
+}
+
+TEST(BatchBuilder, PadsWithRowsThatTouchOnlyTheSinks) {
+  MixedStep world;
+  BatchBuilder builder(kLimits);
+  const HostBatch host = builder.build(world.plan, {.tokens = 10, .rows = 5, .logits = 4});
+  const RaggedBatch batch = host.on(host.block.data());
+  EXPECT_EQ(batch.num_tokens, 10);
+  EXPECT_EQ(batch.num_rows, 5);
+  EXPECT_EQ(batch.num_logits, 4);
+  EXPECT_EQ(list(batch.row_start, 6), (std::vector<int32_t>{0, 1, 7, 8, 9, 10}));
+  const std::vector<int32_t> zeros(3, 0);
+  EXPECT_EQ(list(batch.token + 7, 3), zeros);
+  EXPECT_EQ(list(batch.position + 7, 3), zeros);
+  EXPECT_EQ(list(batch.kv_slot + 7, 3), zeros);
+  EXPECT_EQ(list(batch.kv_len + 2, 3), std::vector<int32_t>(3, 1));
+  EXPECT_EQ(list(batch.state_slot + 2, 3), zeros);
+  EXPECT_EQ(list(batch.block_start + 2, 4), (std::vector<int32_t>{4, 5, 6, 7}));
+  EXPECT_EQ(list(batch.block_id + 4, 3), zeros);
+  EXPECT_EQ(list(batch.logit_token, 4), (std::vector<int32_t>{0, 6, 7, 7}));
+  EXPECT_EQ(*batch.live_tokens, 7);
+  ASSERT_EQ(host.sample_rows.size(), 4u);
+  EXPECT_EQ(host.sample_rows[3].temperature, 0);
+  EXPECT_EQ(host.sample_rows[3].edit_begin, host.sample_rows[3].edit_end);
+}
+
+TEST(BatchBuilder, GivesAChunkThatIsNotTheLastNoLogits) {
+  SchedulerWorld world;
+  world.ask(70);
+  const StepPlan plan = world.begin();
+  BatchBuilder builder(kLimits);
+  const HostBatch host = builder.build(plan, exact_counts(plan));
+  EXPECT_EQ(host.counts.tokens, 32);
+  EXPECT_EQ(host.counts.logits, 0);
+  EXPECT_TRUE(host.sample_rows.empty());
+  // The row's blocks end with its tokens, however many the sequence has leased.
+  EXPECT_EQ(host.on(host.block.data()).block_start[1], 8);
+}
+
+TEST(BatchBuilder, KeepsEveryArrayWhereItWasAndAligned) {
+  MixedStep world;
+  BatchBuilder builder(kLimits);
+  const HostBatch one = builder.build(world.plan, exact_counts(world.plan));
+  alignas(64) static std::byte device[16];
+  const RaggedBatch first = one.on(device);
+  const HostBatch two = builder.build(world.plan, {.tokens = 11, .rows = 6, .logits = 6});
+  const RaggedBatch second = two.on(device);
+  EXPECT_EQ(first.block_id, second.block_id);
+  EXPECT_EQ(first.logit_token, second.logit_token);
+  for (const int32_t* array : {first.token, first.position, first.kv_slot, first.row_start,
+                               first.kv_len, first.block_start, first.block_id, first.state_slot,
+                               first.logit_token, first.live_tokens}) {
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(array) % 64, 0u);
+  }
+  EXPECT_GE(builder.block_bytes(), static_cast<int64_t>(two.block.size()));
+  EXPECT_GE(builder.block_bytes(), int64_t{4} * (3 * 40 + 5 * 8 + 3 + 8 * 20));
+}
+
+TEST(BatchBuilder, ForgetsTheStepBefore) {
+  MixedStep world;
+  BatchBuilder builder(kLimits);
+  (void)builder.build(world.plan, {.tokens = 13, .rows = 8, .logits = 8});
+  const HostBatch again = builder.build(world.plan, exact_counts(world.plan));
+  BatchBuilder fresh(kLimits);
+  const HostBatch expected = fresh.build(world.plan, exact_counts(world.plan));
+  EXPECT_EQ(again.edits.size(), expected.edits.size());
+  EXPECT_EQ(again.sample_rows.size(), expected.sample_rows.size());
+  EXPECT_EQ(again.block.size(), expected.block.size());
+  const RaggedBatch batch = again.on(again.block.data());
+  EXPECT_EQ(list(batch.row_start, 3), (std::vector<int32_t>{0, 1, 7}));
+}
+
+TEST(BatchBuilderDeathTest, StopsOnCountsThatCannotBePadded) {
+  MixedStep world;
+  BatchBuilder builder(kLimits);
+  const auto build = [&](PaddedCounts counts) { (void)builder.build(world.plan, counts); };
+  EXPECT_DEATH(build({.tokens = 6, .rows = 2, .logits = 2}), "CHECK");
+  EXPECT_DEATH(build({.tokens = 8, .rows = 2, .logits = 2}), "CHECK");
+  EXPECT_DEATH(build({.tokens = 7, .rows = 2, .logits = 3}), "CHECK");
+  EXPECT_DEATH(build({.tokens = 14, .rows = 9, .logits = 2}), "CHECK");
+}
+
+}  // namespace
+}  // namespace switchyard
