@@ -25,10 +25,10 @@ namespace switchyard {
 // The input of a projection: x itself, or RMSNorm(x) * gain kept in `normed`.
 //   normed[i] = x[j] * rsqrt(mean(x[j]^2) + epsilon) * gain,  j = gather ? gather[i] : i
 struct NormedInput {
-  Tensor x;     // [T, H]
-  Tensor gain;  // [H] f32; empty: no norm, `normed` unused, `gather` must be null
+  Tensor x;       // [T, H]
+  Tensor gain{};  // [H] f32; empty: no norm, `normed` unused, `gather` must be null
   float epsilon = 0;
-  Tensor normed;                    // [N, H] N = number of gathered rows, or T
+  Tensor normed{};                  // [N, H] N = number of gathered rows, or T
   const int32_t* gather = nullptr;  // [N] device
 
   [[nodiscard]] const Tensor& rows() const { return gain.empty() ? x : normed; }
@@ -47,7 +47,7 @@ struct LinearArgs {
   Tensor out;  // [N, rows]; activation type, or f32 for logits
   NormedInput input;
   Weight weight;
-  Tensor residual;  // [N, rows] or empty
+  Tensor residual{};  // [N, rows] or empty
 };
 
 // out = silu(input Wg^T) * (input Wu^T)
@@ -91,7 +91,7 @@ struct QkvArgs {
   Tensor q;  // [T, heads * head_dim]
   NormedInput input;
   Weight q_proj, k_proj, v_proj;
-  Tensor q_gain, k_gain;  // [head_dim] f32 or empty
+  Tensor q_gain{}, k_gain{};  // [head_dim] f32 or empty
   float head_epsilon = 0;
   Tensor inv_frequency;  // [head_dim / 2] f32
   AttentionShape shape;
@@ -136,7 +136,7 @@ struct RouteArgs {
   Routing routing;
   NormedInput input;
   Weight router;  // [E, H]
-  Tensor bias;    // [E] f32 or empty
+  Tensor bias{};  // [E] f32 or empty
   RouterSpec spec;
 };
 
