@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Installs what the tests need, builds, and runs all of them; ends with ctest's summary.
+# The first preset that fails ends it, so the last summary always tells the outcome.
+#
+#   test.sh [PRESET...]     default: tsan dev release
+#
+#   tsan      thread sanitizer over the tests in which threads meet
+#   dev       address and undefined-behaviour sanitizers over everything but the end-to-end tests
+#   release   every test, with the programs as they are served
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Where threads meet: queue, thread pool, engine loop, the node's services, the client's calls.
+tsan_tests=(client_call_test client_cli_test)
+
+presets=("$@")
+[[ $# -gt 0 ]] || presets=(tsan dev release)
+for preset in "${presets[@]}"; do
+  case $preset in
+    tsan | dev | release) ;;
+    --help | -h) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0" && exit 0 ;;
+    *) echo "test.sh: unknown preset '$preset'; --help lists them" >&2 && exit 2 ;;
+  esac
+done
+
+deploy/install_dependencies.sh test
+
+for preset in "${presets[@]}"; do
+  printf '\n=== %s: build\n' "$preset"
+  cmake --preset "$preset"
+  case $preset in
+    tsan)
+      targets=("${tsan_tests[@]}")
+      selection=(--tests-regex "^($(IFS='|' && echo "${tsan_tests[*]}"))\$")
+      ;;
+    dev)
+      targets=(all)
+      selection=(--exclude-regex '^(end_to_end_|check_)')
+      ;;
+    release)
+      targets=(all)
+      selection=()
+      ;;
+  esac
+  cmake --build --preset "$preset" --target "${targets[@]}"
+  printf '\n=== %s: test\n' "$preset"
+  ctest --preset "$preset" --parallel "$(nproc)" --no-tests=error "${selection[@]}"
+done
