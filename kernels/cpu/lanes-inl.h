@@ -50,7 +50,7 @@ HWY_INLINE Floats load_first(const typename Stored::Element* from, int64_t count
 }
 
 HWY_INLINE void store_first(Floats values, float* to, int64_t count) {
-  HWY_ALIGN float all[kLanes];
+  HWY_ALIGN float all[kLanes] = {};
   hn::Store(values, FloatTag(), all);
   for (int64_t i = 0; i < count; ++i) to[i] = all[i];
 }
