@@ -2,6 +2,7 @@
 import json
 import os
 import pty
+import select
 import signal
 import subprocess
 import time
@@ -85,30 +86,40 @@ class ClientTest(unittest.TestCase):
 
     def test_ctrl_c_ends_the_answer_and_not_the_conversation(self):
         keyboard, terminal = pty.openpty()
-        # No stop token will come: a bias keeps the answer going until somebody ends it.
+        self.addCleanup(os.close, keyboard)
         chat = subprocess.Popen([CLIENT, "chat", "--node", self.node.grpc_address, "--temperature", "2"],
-                                stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+                                stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         os.close(terminal)
-        try:
-            chat.send_signal(signal.SIGINT)  # at the prompt: a hint, no end
-            for _ in range(20):
-                os.write(keyboard, b"Tell me a story that never ends.\n")
-                try:
-                    self.node.wait_until(lambda load: load.running == 1, seconds=2)
-                except AssertionError:
-                    continue  # a short answer was over between two looks
-                chat.send_signal(signal.SIGINT)
-                self.node.wait_until_idle(seconds=5)
+        self.addCleanup(chat.kill)
+        shown = self.read_until(chat.stdout, b"> ")
+
+        chat.send_signal(signal.SIGINT)  # at the prompt: a hint
+        shown += self.read_until(chat.stdout, b"leaves)\n> ")
+        for attempt in range(20):
+            os.write(keyboard, b"Write a few lines like Shakespeare.\n")
+            shown += os.read(chat.stdout.fileno(), 1)
+            chat.send_signal(signal.SIGINT)  # during the answer: its end
+            shown += self.read_until(chat.stdout, b"> ")
+            if b"(interrupted)" in shown:
                 break
-            time.sleep(0.1)
-            self.assertIsNone(chat.poll())
-            os.write(keyboard, b"/exit\n")
-            output, _ = chat.communicate(timeout=10)
-            self.assertEqual(chat.returncode, 0)
-            self.assertIn("/exit or Ctrl-D", output)
-        finally:
-            chat.kill()
-            os.close(keyboard)
+        self.assertIn(b"(interrupted)", shown, f"no answer of {attempt + 1} was long enough to interrupt")
+        self.node.wait_until_idle(seconds=5)
+
+        self.assertIsNone(chat.poll())
+        os.write(keyboard, b"/exit\n")
+        chat.communicate(timeout=10)
+        self.assertEqual(chat.returncode, 0)
+
+    def read_until(self, pipe, end, seconds=20):
+        """Everything up to `end`, from a program that keeps its pipe open."""
+        data, deadline = b"", time.monotonic() + seconds
+        while not data.endswith(end):
+            readable, _, _ = select.select([pipe], [], [], max(0, deadline - time.monotonic()))
+            self.assertTrue(readable, data)
+            piece = os.read(pipe.fileno(), 1)
+            self.assertTrue(piece, data)
+            data += piece
+        return data
 
 
 if __name__ == "__main__":
