@@ -19,7 +19,7 @@ namespace switchyard {
 //   a{2}+ a{2}?  are not "possessive" and "lazy" in Ruby: refused
 //   [a[b]] [a&&b] (sets in classes), groups other than (  (?:  (?i:  (?=  (?!  (?<=  (?<!  (?> ,
 //                back references and recursion: refused
-// Left different: (?i:ss) matches "ß" in Oniguruma only.
+// Left different: in Oniguruma (?i:ss) matches "ß", and \w outside a class the likes of "½".
 [[nodiscard]] Result<std::string> translate_pattern(std::string_view oniguruma);
 
 }  // namespace switchyard
