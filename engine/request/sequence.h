@@ -78,7 +78,8 @@ class Sequence {
   void launch(int count);
   // Those in flight are in the cache now.
   void collect();
-  // The next token, drawn after all tokens were computed. Its end, if any, is complete.
+  // The next token, drawn after all tokens were computed. Its end, if any, is complete. An end
+  // token is a token of the answer without text.
   LearnedToken learn(const SampledToken& sampled, TimePoint now);
 
   // The first reason stays.

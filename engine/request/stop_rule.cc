@@ -20,11 +20,10 @@ StopStringMatcher::StopStringMatcher(std::string pattern)
 }
 
 bool StopStringMatcher::push(char byte) {
+  CHECK(matched_ < pattern_.size());
   while (matched_ > 0 && pattern_[matched_] != byte) matched_ = fallback_[matched_ - 1];
   if (pattern_[matched_] == byte) ++matched_;
-  if (matched_ < pattern_.size()) return false;
-  matched_ = fallback_[matched_ - 1];
-  return true;
+  return matched_ == pattern_.size();
 }
 
 StopRule::StopRule(const Request& request)

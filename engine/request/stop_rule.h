@@ -21,7 +21,8 @@ class StopStringMatcher {
  public:
   explicit StopStringMatcher(std::string pattern);  // not empty
 
-  // Advances by one byte of text; true when the text now ends with the pattern.
+  // Advances by one byte of text; true when the text now ends with the pattern, and nothing may be
+  // pushed any more.
   bool push(char byte);
   // Length of the longest suffix of the text that is a proper prefix of the pattern.
   [[nodiscard]] size_t matched() const { return matched_; }

@@ -73,7 +73,7 @@ StepPlan Scheduler::plan() const {
     }
   }
   plan_growth(plan, claims);
-  // Who gave way in this step must not come back in it.
+  // Who gives way ranks before some who wait: they must not take what it left.
   if (plan.preempts.empty()) plan_admission(plan, claims);
   plan_rows(plan, claims.running);
   return plan;

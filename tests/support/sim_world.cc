@@ -226,10 +226,15 @@ void SimWorld::check_plan(const StepPlan& plan) const {
   std::set<const Sequence*> gone(plan.preempts.begin(), plan.preempts.end());
   for (const PlannedEnd& end : plan.ends) gone.insert(end.sequence);
   for (const Sequence* sequence : gone) CHECK(!rows.contains(sequence));
+  const std::set<const Sequence*> admitted(plan.admits.begin(), plan.admits.end());
   bool is_first = true;
+  bool somebody_waits = false;
   for (const Sequence* sequence : scheduler_.sequences()) {
     const bool ends = sequence->due_end(clock_.now()).has_value();
     CHECK(!ends || gone.contains(sequence));
+    CHECK(!admitted.contains(sequence) || (!somebody_waits && rows.contains(sequence)));
+    somebody_waits |= !ends && (gone.contains(sequence) ||
+                                (!sequence->running() && !admitted.contains(sequence)));
     if (ends || !sequence->running()) continue;
     CHECK(!is_first || rows.contains(sequence));  // forward progress
     const bool decodes = sequence->pending_tokens() == 1;

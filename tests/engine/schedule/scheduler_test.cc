@@ -138,6 +138,14 @@ TEST(Scheduler, PreemptsTheLastByRankAndGoesOnWithTheFirst) {
   EXPECT_EQ(step.counts.preempted, 1);
 }
 
+TEST(Scheduler, AdmitsNobodyInTheMemoryOfWhoGaveWay) {
+  Crowded world;
+  world.step();
+  const RequestId third = world.ask(4);
+  EXPECT_EQ(world.step_until_preemption().preempted, std::vector<RequestId>{world.second});
+  EXPECT_EQ(world.phase(third), SequencePhase::kQueued);
+}
+
 TEST(Scheduler, PreemptsTheLowerPriorityEvenIfItCameFirst) {
   World world({.blocks = 6});
   const RequestId low = world.ask(8, [](RequestFields& fields) { fields.priority = -1; });
