@@ -35,6 +35,9 @@ class DecoderLayer {
  private:
   using Mixer = std::variant<Attention, ShortConv>;
   using FeedForward = std::variant<GatedMlp, Moe>;
+  static Result<Mixer> load_mixer(const ModelConfig& config,
+                                  const LayerPlace& place,
+                                  WeightStore& store);
   DecoderLayer(Mixer mixer, FeedForward feed_forward)
       : mixer_(std::move(mixer)), feed_forward_(std::move(feed_forward)) {}
 

@@ -28,20 +28,20 @@ struct AttentionSpec {
   float scale = 0;
   float head_norm_epsilon = 0;
   double rope_theta = 0;
-  std::string q_proj, k_proj, v_proj, out_proj, q_gain, k_gain;  // tensor names
+  std::string q_proj{}, k_proj{}, v_proj{}, out_proj{}, q_gain{}, k_gain{};  // tensor names
 };
 
 // The gated short convolution of LFM2.
 // Tensors: in [3H, H], taps [H, 1, kernel] or [H, kernel], out [H, H].
 struct ShortConvSpec {
   int kernel = 0;  // taps; the state keeps kernel - 1 columns
-  std::string in_proj, taps, out_proj;
+  std::string in_proj{}, taps{}, out_proj{};
 };
 
 // down(silu(gate x) * (up x)). Tensors: gate and up [width, H], down [H, width].
 struct GatedMlpSpec {
   int64_t width = 0;
-  std::string gate, up, down;
+  std::string gate{}, up{}, down{};
 };
 
 // Tensors: router [experts, H], bias [experts] (no name: none); the experts' own under
@@ -49,8 +49,8 @@ struct GatedMlpSpec {
 struct MoeSpec {
   int experts = 0;
   int64_t width = 0;
-  RouterSpec router;
-  std::string router_weight, selection_bias, experts_prefix;
+  RouterSpec router{};
+  std::string router_weight{}, selection_bias{}, experts_prefix{};
 };
 
 // h += mixer(norm(h)); h += feed_forward(norm(h)).

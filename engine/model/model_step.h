@@ -22,7 +22,7 @@ struct ModelStep {
   Scratch& scratch;
   const int32_t* previous_tokens = nullptr;  // [rows] of the last step; may be null if none is used
   Tensor logits;                             // [L, V] f32; not touched when L is 0
-  RoutingObserver on_routing;
+  RoutingObserver on_routing = {};
 };
 
 // What decides the size of a step's intermediate tensors.

@@ -41,15 +41,16 @@ class TensorSource {
   // Names that the source has and nobody took, sorted.
   [[nodiscard]] virtual std::vector<std::string> untaken() const = 0;
 
-  // For messages: the folder, or what the values are.
-  [[nodiscard]] virtual std::string description() const = 0;
+  // For messages: the file that holds a tensor of that name, or all that could have.
+  [[nodiscard]] virtual std::string origin(std::string_view name) const = 0;
 
  protected:
   TensorSource() = default;
 };
 
-// FOLDER/model.safetensors, or the shards that FOLDER/model.safetensors.index.json lists. Every
-// shard must be in the folder itself and hold exactly the tensors that the index says.
+// FOLDER/model.safetensors, or else the shards that FOLDER/model.safetensors.index.json lists.
+// Every shard must be named as a file of the folder itself and hold exactly the tensors that the
+// index says. Errors name the file and the tensor.
 Result<std::unique_ptr<TensorSource>> open_safetensors(const std::filesystem::path& folder,
                                                        const FileOpener& opener = MappedFile::open);
 

@@ -1,16 +1,15 @@
 // WeightStore: turns a source's tensors into what the ops take, checks each, and owns the memory
 // they lie in. Loading is: take everything that the model needs, then finish().
 //
-// Matrices are used where they lie (the mapped file) when the backend computes in host memory and
-// their alignment allows; otherwise they are copied once into the backend's memory. Small tensors
-// always become f32 in the backend's memory.
+// Matrices are used where they lie (the mapped file), or, when their alignment does not allow that,
+// copied once into the backend's memory. Small tensors always become f32 in the backend's memory.
 // One thread at a time. Weights stay valid as long as the store, which may be moved.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
-#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -61,15 +60,21 @@ class WeightStore {
   [[nodiscard]] Backend& backend() const { return *backend_; }
 
  private:
-  Result<StoredTensor> take(const TensorRequest& request);
-  Result<const void*> place(const StoredTensor& tensor, std::string_view name);
-  Result<Tensor> small(const TensorRequest& request);
+  using Shape = std::vector<int64_t>;
+  // A tensor of a usable type and one of the shapes, the first of which is the one to ask for.
+  Result<StoredTensor> take(std::string_view name, TensorRole role, std::span<const Shape> shapes);
+  // Where the ops may read the tensor: where it lies, or a copy.
+  Result<const std::byte*> place(std::string_view name, const StoredTensor& tensor);
+  Result<Tensor> small(std::string_view name, TensorRole role, std::span<const Shape> shapes);
+  Result<void*> upload(std::string_view name, const void* data, int64_t bytes);
+  Result<ExpertWeight> experts_one_by_one(const ExpertRequest& request);
+  Result<ExpertWeight> experts_stacked(const ExpertRequest& request);
   Status failure(Code code, std::string_view name, std::string_view what) const;
 
-  std::unique_ptr<TensorSource> source_;
-  Backend* backend_;
-  std::vector<Buffer> buffers_;  // what could not be used where it lay
-  std::set<std::string, std::less<>> counted_;
+  std::unique_ptr<TensorSource> source_;  // never null
+  Backend* backend_;                      // never null
+  std::vector<Buffer> buffers_;           // what could not be used where it lay
+  std::map<std::string, const std::byte*, std::less<>> placed_;  // by name
   int64_t bytes_ = 0;
 };
 
