@@ -3,6 +3,8 @@
 // flops: 2 * rows * outputs * cols.  bytes: the weights once per tile, x from cache.
 #include "kernels/cpu/dot.h"
 
+#include <hwy/cache_control.h>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/dot.cc"
 #include <hwy/foreach_target.h>
@@ -34,6 +36,9 @@ HWY_NOINLINE void dot_registers(const float* const* x,
 #pragma GCC unroll 8
   for (int m = 0; m < kRows; ++m) rows[m] = x[m];
 
+  // The same columns of the next outputs: a row of weights is about a page long, and the hardware's
+  // own prefetching starts anew with every page. Beyond the matrix the hint has no effect.
+  const int64_t ahead = kOutputs * cols;
   int64_t k = 0;
   for (; k + kLanes <= cols; k += kLanes) {
     Floats value[kRows];
@@ -41,7 +46,9 @@ HWY_NOINLINE void dot_registers(const float* const* x,
     for (int m = 0; m < kRows; ++m) value[m] = hn::LoadU(FloatTag(), rows[m] + k);
 #pragma GCC unroll 8
     for (int n = 0; n < kOutputs; ++n) {
-      const Floats w = Stored::load(weight + n * cols + k);
+      const auto* from = weight + n * cols + k;
+      hwy::Prefetch(from + ahead);
+      const Floats w = Stored::load(from);
 #pragma GCC unroll 8
       for (int m = 0; m < kRows; ++m) sums[m][n] = hn::MulAdd(value[m], w, sums[m][n]);
     }
