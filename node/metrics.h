@@ -1,0 +1,95 @@
+// Metrics: what the node counts. Atomics only, so that any thread may add and a scrape never holds
+// anybody up. How they look as Prometheus text is metrics_page's.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <string_view>
+
+#include "engine/base/result.h"
+#include "engine/engine.h"
+#include "node/histogram.h"
+
+namespace switchyard {
+
+enum class AnswerMethod { kGenerate, kGenerateStream, kComplete, kCompleteStream };
+inline constexpr std::array<std::string_view, 4> kAnswerMethodNames = {
+    "Generate", "GenerateStream", "Complete", "CompleteStream"};
+
+// Why admission or validation refused; the label of rejected_total.
+inline constexpr std::array<std::string_view, 7> kRejectionReasons = {
+    "queue_full", "token_budget", "queue_age", "draining", "starting", "deadline", "invalid"};
+
+// kFailed: has work and makes no progress.
+enum class NodeState { kStarting, kReady, kDraining, kFailed };
+inline constexpr std::array<std::string_view, 4> kNodeStateNames = {"starting", "ready", "draining",
+                                                                    "failed"};
+
+// gRPC's names, by code; codes that are not ours have none.
+inline constexpr std::array<std::string_view, 17> kCodeNames = {"OK",
+                                                                "CANCELLED",
+                                                                "",
+                                                                "INVALID_ARGUMENT",
+                                                                "DEADLINE_EXCEEDED",
+                                                                "NOT_FOUND",
+                                                                "",
+                                                                "",
+                                                                "RESOURCE_EXHAUSTED",
+                                                                "FAILED_PRECONDITION",
+                                                                "ABORTED",
+                                                                "",
+                                                                "UNIMPLEMENTED",
+                                                                "INTERNAL",
+                                                                "UNAVAILABLE",
+                                                                "",
+                                                                ""};
+std::string_view code_name(Code code);
+
+inline constexpr std::array<std::string_view, 5> kFinishReasonNames = {
+    "eos", "stop_token", "stop_string", "max_tokens", "context_limit"};
+
+class Metrics {
+ public:
+  using Counter = std::atomic<uint64_t>;
+
+  Metrics();
+
+  // Reports of the engine, on the step thread.
+  void on_step(const StepReport& report);
+  void on_end(const EndReport& report);
+
+  // The first tokens of an answer, and each addition after them.
+  void on_first_token(Duration since_arrival) {
+    time_to_first_token.observe(seconds(since_arrival));
+  }
+  void on_tokens(Duration since_last, int tokens);
+
+  // The end of a call that asked for an answer. `reason` counts only when `code` is ok.
+  void on_call_end(AnswerMethod method, Code code, FinishReason reason);
+  // A refusal before the engine; `reason` is one of Status::reason()'s tokens.
+  void on_rejected(const Status& status);
+
+  void add_backpressure(Duration duration) { backpressure_nanoseconds += duration.count(); }
+
+  // [method][reason] of calls that ended well, [method][code] of the others.
+  std::array<std::array<Counter, kFinishReasonNames.size()>, kAnswerMethodNames.size()> finished{};
+  std::array<std::array<Counter, kCodeNames.size()>, kAnswerMethodNames.size()> failed{};
+  std::array<Counter, kRejectionReasons.size()> rejected{};
+  std::array<Counter, 3> cancelled{};  // by Phase
+
+  Counter prompt_tokens_computed{0}, prompt_tokens_cached{0}, generation_tokens{0};
+  Counter preemptions{0}, recomputed_tokens{0}, steps{0};
+  Counter coalesced_deltas{0};
+  std::atomic<int64_t> backpressure_nanoseconds{0};
+  std::atomic<double> last_step_unix_seconds{0};
+  std::atomic<double> load_seconds{0};  // start-up: model and engine
+
+  Histogram time_to_first_token, inter_token_latency, time_per_output_token;
+  Histogram end_to_end, queue, prefill, decode, cancel_to_free;
+  Histogram request_prompt_tokens, request_generation_tokens;
+  Histogram prefill_step, decode_step, mixed_step;  // seconds
+  Histogram step_tokens, step_sequences;
+};
+
+}  // namespace switchyard

@@ -1,0 +1,56 @@
+#include "node/node.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace switchyard {
+
+bool makes_no_progress(const EngineLoad& load,
+                       std::optional<TimePoint> busy_since,
+                       TimePoint now,
+                       Duration limit) {
+  return busy_since && now - std::max(load.last_step, *busy_since) > limit;
+}
+
+Node::Node(const Config& config, const Clock& clock, Log& log)
+    : config_(config), clock_(clock), log_(log), courier_(clock) {}
+
+Node::~Node() = default;
+
+void Node::publish(std::unique_ptr<Serving> serving) {
+  CHECK(serving_ == nullptr);
+  serving_ = std::move(serving);
+  published_ = serving_.get();
+}
+
+Status Node::starting() {
+  return Status::busy(Code::kUnavailable, "STARTING", std::chrono::milliseconds(1000),
+                      "this node is loading its model");
+}
+
+void Node::drain() {
+  if (Serving* serving = this->serving()) {
+    serving->admission.drain();
+    serving->engine->drain();
+  }
+}
+
+void Node::cancel_all(const Status& why) {
+  if (Serving* serving = this->serving()) {
+    for (const InFlight& request : serving->engine->in_flight()) {
+      serving->engine->cancel(request.id, why);
+    }
+  }
+}
+
+NodeState Node::state() const {
+  const Serving* serving = this->serving();
+  if (serving == nullptr) return NodeState::kStarting;
+  if (makes_no_progress(serving->engine->load(), serving->admission.busy_since(), clock_.now(),
+                        config_.progress_limit)) {
+    return NodeState::kFailed;
+  }
+  return serving->admission.draining() ? NodeState::kDraining : NodeState::kReady;
+}
+
+}  // namespace switchyard

@@ -1,0 +1,62 @@
+// Node: what all services of one process share. Starts empty, serves once a model was published,
+// drains once. Owns no sockets (server.h).
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+
+#include "node/config.h"
+#include "node/courier.h"
+#include "node/log.h"
+#include "node/metrics.h"
+#include "node/serving.h"
+
+namespace switchyard {
+
+// An engine that has had work since `busy_since` and made no step for `limit`.
+bool makes_no_progress(const EngineLoad& load,
+                       std::optional<TimePoint> busy_since,
+                       TimePoint now,
+                       Duration limit);
+
+// Any thread.
+class Node {
+ public:
+  // `config`, `clock` and `log` must outlive it.
+  Node(const Config& config, const Clock& clock, Log& log);
+  // No call is open any more.
+  ~Node();
+
+  [[nodiscard]] const Config& config() const { return config_; }
+  [[nodiscard]] const Clock& clock() const { return clock_; }
+  [[nodiscard]] Log& log() { return log_; }
+  [[nodiscard]] Metrics& metrics() { return metrics_; }
+  [[nodiscard]] Courier& courier() { return courier_; }
+  [[nodiscard]] std::chrono::system_clock::time_point started_at() const { return started_at_; }
+
+  // Once.
+  void publish(std::unique_ptr<Serving> serving);
+  // Null while the node starts; then the same until the node is destroyed.
+  [[nodiscard]] Serving* serving() const { return published_.load(); }
+  // What a call gets meanwhile: unavailable STARTING.
+  [[nodiscard]] static Status starting();
+
+  // New answers are refused from now on. Does nothing while the node starts.
+  void drain();
+  // Ends every answer in flight with `why`.
+  void cancel_all(const Status& why);
+  [[nodiscard]] NodeState state() const;
+
+ private:
+  const Config& config_;
+  const Clock& clock_;
+  Log& log_;
+  const std::chrono::system_clock::time_point started_at_ = std::chrono::system_clock::now();
+  Metrics metrics_;
+  Courier courier_;                   // outlives the engine, which wakes it
+  std::unique_ptr<Serving> serving_;  // set by publish() before published_
+  std::atomic<Serving*> published_{nullptr};
+};
+
+}  // namespace switchyard

@@ -1,0 +1,199 @@
+#include "node/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/impl/server_builder_option.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <prometheus/exposer.h>
+
+#include <exception>
+#include <utility>
+
+#include "node/admin_service.h"
+#include "node/chat_service.h"
+#include "node/generation_service.h"
+#include "node/health.h"
+#include "node/metrics_page.h"
+#include "node/model_service.h"
+#include "node/node.h"
+#include "node/telemetry_service.h"
+
+namespace switchyard {
+namespace {
+
+constexpr auto kWatchInterval = std::chrono::milliseconds(100);
+constexpr int kMaxConcurrentStreams = 4096;  // admission refuses long before, and says why
+constexpr int kMinClientPingMilliseconds = 10'000;
+constexpr int kKeepaliveMilliseconds = 60'000;
+constexpr int kKeepaliveTimeoutMilliseconds = 20'000;
+
+// Reflection for one server; the plugin's own way is a process-wide switch.
+class WithReflection final : public grpc::ServerBuilderOption {
+ public:
+  void UpdateArguments(grpc::ChannelArguments* /*arguments*/) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    plugins->push_back(std::make_unique<grpc::reflection::ProtoServerReflectionPlugin>());
+  }
+};
+
+int milliseconds(Duration duration) {
+  return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
+}
+
+void set_limits(grpc::ServerBuilder& builder, const Config& config) {
+  builder.SetMaxReceiveMessageSize(config.max_message_bytes);
+  builder.SetMaxSendMessageSize(config.max_message_bytes);
+  // Two nodes on one port would share its connections by chance.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxConcurrentStreams);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kMinClientPingMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS,
+                             milliseconds(config.max_connection_age));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS,
+                             milliseconds(config.max_connection_grace));
+}
+
+std::string with_port(const std::string& address, int port) {
+  return address.substr(0, address.rfind(':') + 1) + std::to_string(port);
+}
+
+Status cannot_listen(const std::string& flag, const std::string& address) {
+  return Status(Code::kUnavailable, flag, ": cannot listen on ", address,
+                "; is the port in use, or the host not ours?");
+}
+
+std::vector<std::string> names_of(const std::vector<std::string_view>& stems) {
+  std::vector<std::string> names;
+  for (const std::string_view stem : stems) names.push_back("switchyard.v1." + std::string(stem));
+  return names;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Server>> Server::start(Node& node) {
+  std::unique_ptr<Server> server(new Server(node));
+  const NodeState state = node.state();
+  server->told_ = state;
+
+  Listener& open = server->public_;
+  open.services.push_back(make_generation_service(node));
+  open.services.push_back(make_chat_service(node));
+  open.services.push_back(make_model_service(node));
+  open.services.push_back(make_telemetry_service(node));
+  open.health = std::make_unique<HealthService>(
+      names_of({"GenerationService", "ChatService", "ModelService", "TelemetryService"}), state);
+
+  // Health is here too, so that probes need not go through the public listener.
+  Listener& admin = server->admin_;
+  admin.services.push_back(make_admin_service(node));
+  admin.health =
+      std::make_unique<HealthService>(names_of({"GenerationService", "ChatService", "ModelService",
+                                                "TelemetryService", "AdminService"}),
+                                      state);
+
+  if (Status status = server->listen(open, "--listen", node.config().listen); !status.ok()) {
+    return status;
+  }
+  if (Status status = server->listen(admin, "--admin", node.config().admin); !status.ok()) {
+    return status;
+  }
+  if (Status status = server->expose_metrics(); !status.ok()) return status;
+  server->watchdog_ = std::thread([raw = server.get()] { raw->watch(); });
+  return server;
+}
+
+Status Server::listen(Listener& listener, const std::string& flag, const std::string& address) {
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  set_limits(builder, node_.config());
+  if (node_.config().reflection) builder.SetOption(std::make_unique<WithReflection>());
+  for (const auto& service : listener.services) builder.RegisterService(service.get());
+  builder.RegisterService(listener.health.get());
+  listener.server = builder.BuildAndStart();
+  if (listener.server == nullptr || port == 0) return cannot_listen(flag, address);
+  listener.address = with_port(address, port);
+  return {};
+}
+
+Status Server::expose_metrics() {
+  const auto load = [&node = node_]() -> std::optional<EngineLoad> {
+    const Serving* serving = node.serving();
+    if (serving == nullptr) return std::nullopt;
+    return serving->engine->load();
+  };
+  const auto facts = [&node = node_]() -> std::optional<ServedFacts> {
+    const Serving* serving = node.serving();
+    if (serving == nullptr) return std::nullopt;
+    const Engine& engine = *serving->engine;
+    return ServedFacts{.architecture = engine.model_config().architecture,
+                       .backend = std::string(serving->backend->name()),
+                       .kv_block_tokens = engine.options().kv_block_tokens,
+                       .max_context_tokens = engine.request_limits().context_tokens,
+                       .kv_blocks = engine.load().kv_blocks_total,
+                       .weight_bytes = engine.weight_bytes(),
+                       .kv_type = std::string(name_of(engine.options().kv_type))};
+  };
+  page_ = std::make_shared<MetricsPage>(
+      node_.metrics(), MetricsPage::Sources{.model_name = node_.config().model_name,
+                                            .vllm_names = node_.config().vllm_metrics,
+                                            .state = [&node = node_] { return node.state(); },
+                                            .load = load,
+                                            .facts = facts});
+  const std::string& address = node_.config().metrics;
+  try {
+    exposer_ = std::make_unique<prometheus::Exposer>(address);
+    exposer_->RegisterCollectable(page_);
+    const std::vector<int> ports = exposer_->GetListeningPorts();
+    if (ports.empty()) return cannot_listen("--metrics", address);
+    metrics_address_ = with_port(address, ports.front());
+  } catch (const std::exception&) {  // civetweb's way to say that it could not bind
+    return cannot_listen("--metrics", address);
+  }
+  return {};
+}
+
+Server::Server(Node& node) : node_(node) {}
+
+Server::~Server() { stop(std::chrono::milliseconds(0)); }
+
+void Server::refresh_health() {
+  const NodeState state = node_.state();
+  std::lock_guard lock(mutex_);
+  if (state == told_) return;
+  told_ = state;
+  node_.log().info("state", {{"now", kNodeStateNames[static_cast<size_t>(state)]}});
+  public_.health->set(state);
+  admin_.health->set(state);
+}
+
+void Server::watch() {
+  while (true) {
+    refresh_health();
+    std::unique_lock lock(mutex_);
+    if (stop_watching_.wait_for(lock, kWatchInterval, [this] { return stopping_; })) return;
+  }
+}
+
+void Server::stop(std::chrono::milliseconds grace) {
+  {
+    std::lock_guard lock(mutex_);
+    if (std::exchange(stopping_, true)) return;
+  }
+  stop_watching_.notify_all();
+  if (watchdog_.joinable()) watchdog_.join();
+  for (Listener* listener : {&public_, &admin_}) {
+    if (listener->health != nullptr) listener->health->end_watches();
+  }
+  const auto deadline = std::chrono::system_clock::now() + grace;
+  for (Listener* listener : {&public_, &admin_}) {
+    if (listener->server != nullptr) listener->server->Shutdown(deadline);
+  }
+  exposer_.reset();
+}
+
+}  // namespace switchyard
