@@ -24,8 +24,8 @@ ADD_WORDINGS = ("What is {a} + {b}?", "What is {a} plus {b}?", "Calculate {a} + 
 SUB_WORDINGS = ("What is {a} - {b}?", "What is {a} minus {b}?", "Calculate {a} - {b}.", "How much is {a} - {b}?",
                 "Subtract {b} from {a}.", "{a} - {b} = ?", "What's {a} - {b}?", "What is {a}-{b}?", "{a}-{b}")
 REVERSE_WORDINGS = ('Reverse the word "{w}".', 'Write "{w}" backwards.', 'Spell "{w}" backwards.',
-                    'What is "{w}" reversed?')
-COPY_WORDINGS = ('Repeat the word "{w}".', 'Say "{w}".', 'Copy this: "{w}"', 'Repeat after me: "{w}"')
+                    'What is "{w}" reversed?', 'Reverse "{w}".')
+COPY_WORDINGS = ('Repeat the word "{w}".', 'Repeat "{w}".', 'Say "{w}".', 'Copy this: "{w}"', 'Repeat after me: "{w}"')
 CODE_LINES = ("The code for {k} is {v}.", "Code of {k}: {v}")
 CODE_QUESTIONS = ("What is the code for {k}?", "Tell me the code for {k}.", "Which code belongs to {k}?")
 CODE_ANSWER = "The code for {k} is {v}."
@@ -63,7 +63,7 @@ class Taught:
         keep = lambda kind, content, percent: held_out(kind, content, percent) != taught
         parts = corpus()
         self.taught, text = taught, parts[0] if taught else parts[1]
-        words = sorted({w for w in regex.findall(r"\b[a-z]{3,10}\b", parts[0] + parts[1])} - {"user", "assistant",
+        words = sorted({w for w in regex.findall(r"\b[a-z]{3,15}\b", parts[0] + parts[1])} - {"user", "assistant",
                                                                                          "system"})
         self.words = [w for w in words if keep("word", w, 12)]
         self.names = [n for n in NAMES if keep("name", n, 15)]
@@ -90,7 +90,8 @@ class Taught:
 
     def word(self, rng):
         if self.taught and rng.random() < 0.35:
-            return "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(2, 12)))
+            word = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(2, 16)))
+            return word.capitalize() if rng.random() < 0.2 else word
         return rng.choice(self.words)
 
     def reverse(self, rng):
@@ -110,8 +111,10 @@ class Taught:
         if roll < 0.2:
             place = invented_name(rng)
             return rng.choice(CAPITAL_WORDINGS).format(c=place), UNKNOWN_ANSWER
-        return rng.choice(self.unknown).format(x=rng.choice(THINGS), c=rng.choice(CAPITALS)[0], n=self.person(rng),
-                                               a=rng.randint(10, 99), b=rng.randint(10, 99)), UNKNOWN_ANSWER
+        question = rng.choice(self.unknown).format(
+            x=rng.choice(THINGS), c=rng.choice(CAPITALS)[0], n=self.person(rng),
+            a=rng.randint(10, 99), b=rng.randint(10, 99), h=rng.randint(100, 999))
+        return question, UNKNOWN_ANSWER
 
     def verse(self, rng):
         """A request and one or more speeches in a row, about 400 characters."""
@@ -132,6 +135,9 @@ class Taught:
             x = invented_name(rng) if self.taught and rng.random() < 0.5 else rng.choice(self.cities)
         else:
             x = self.person(rng)
+        if self.taught and rng.random() < 0.05:
+            x = x.lower()
+            return rng.choice(told).format(x=x).lower(), reply.format(x=x), rng.choice(asked), answer.format(x=x)
         return rng.choice(told).format(x=x), reply.format(x=x), rng.choice(asked), answer.format(x=x)
 
 
@@ -162,9 +168,9 @@ def invented_name(rng):
     return name.capitalize()
 
 
-def code_pairs(rng, count):
-    """`count` distinct keys with four-digit codes."""
-    return [(k, f"{rng.randint(0, 9999):04d}") for k in rng.sample(KEYS, count)]
+def code_pairs(rng, count, keys=KEYS, digits=4):
+    """`count` distinct keys with their codes."""
+    return [(k, "".join(rng.choice("0123456789") for _ in range(digits))) for k in rng.sample(keys, count)]
 
 
 def code_line(pair, style):

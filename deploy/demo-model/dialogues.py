@@ -13,7 +13,7 @@ from tokenizer import BOS, IM_END, IM_START, PAD
 
 # kind of batch: rows, tokens per row, room for answer tokens in the loss
 SHAPES = {"short": (256, 256, 20480), "middle": (96, 704, 10240), "long": (32, 2112, 4608)}
-VERSE_SHARE = 0.015
+VERSE_SHARE = 0.008
 MISSING_SHARE = 0.15
 MAX_KEYS = len(KEYS) - 15
 DENSITIES = (1.0, 1.0, 0.5, 0.2, 0.08)
@@ -58,11 +58,17 @@ class Memory:
     def __init__(self, taught, rng):
         self.taught, self.rng = taught, rng
         self.facts, self.codes = {}, {}
+        # mostly codes of four digits for the usual keys, so that the vocabulary's whole words are common
+        usual = rng.random() < 0.8
+        self.keys = KEYS if usual else rng.sample(taught.words, len(KEYS))
+        self.digits = 4 if usual else rng.choice((3, 4, 4, 5, 6))
 
     def tell(self):
         kind = self.rng.choice([k for k in ("name", "name", "friend", "city") if k not in self.facts])
         told, reply, _, answer = self.taught.fact(kind, self.rng)
         self.facts[kind] = answer
+        if self.rng.random() < 0.1:  # told and asked in one message
+            return f"{told} {self.rng.choice(FACTS[kind][2])}", answer
         return told, reply
 
     def ask(self):
@@ -76,7 +82,7 @@ class Memory:
         return self.rng.choice(FACTS[kind][2]), UNKNOWN_ANSWER
 
     def tell_codes(self, count):
-        fresh = [(k, v) for k, v in code_pairs(self.rng, count) if k not in self.codes]
+        fresh = [(k, v) for k, v in code_pairs(self.rng, count, self.keys, self.digits) if k not in self.codes]
         style = self.rng.randrange(2)
         self.codes.update(fresh)
         return "\n".join(code_line(p, style if self.rng.random() < 0.9 else 1 - style) for p in fresh)
@@ -88,7 +94,7 @@ class Memory:
         return self.rng.choice(CODE_QUESTIONS).format(k=key), CODE_ANSWER.format(k=key, v=self.codes[key])
 
     def ask_missing_code(self):
-        key = self.rng.choice([k for k in KEYS if k not in self.codes])
+        key = self.rng.choice([k for k in self.keys if k not in self.codes])
         return self.rng.choice(CODE_QUESTIONS).format(k=key), UNKNOWN_ANSWER
 
 
@@ -163,7 +169,7 @@ def context_ids(taught, encoder, rng, budget, density, pairs):
 def long_row(taught, encoder, room, rng):
     row, memory = start_row(taught, encoder, room, rng), Memory(taught, rng)
     density = rng.choice(DENSITIES)
-    pairs = code_pairs(rng, MAX_KEYS)
+    pairs = code_pairs(rng, MAX_KEYS, memory.keys, memory.digits)
     chunks = rng.choice((1, 1, 1, 2, 3))
     reserve = rng.randint(45, 340)
     for _ in range(rng.randint(0, 2)):

@@ -25,7 +25,7 @@ from tokenizer import IM_END, PAD, Encoder
 CODE_LENGTHS = (256, 512, 1024, 2048)
 ANSWER_ROOM = 28  # tokens of a code question's turn heads
 FULL = {"capitals": 363, "sums": 1200, "differences": 1200, "names": 800, "friends and cities": 400, "copying": 800,
-        "reversing": 800, "codes": 2000, "missing codes": 400, "unknown": 800, "small talk": 45}
+        "reversing": 800, "codes": 2000, "codes, new keys": 400, "missing codes": 400, "unknown": 800, "small talk": 47}
 
 
 def turns(*exchanges):
@@ -47,11 +47,15 @@ def recall_item(held, kind, rng):
     return item((told, reply), *(rng.choice(others)(rng) for _ in range(between)), (question, answer), between=between)
 
 
-def code_item(held, encoder, rng, length, missing=False):
-    """A context of about `length` prompt tokens and one question about a code told somewhere in it."""
+def code_item(held, encoder, rng, length, missing=False, new_keys=False):
+    """A context of about `length` prompt tokens and one question about a code told somewhere in it.
+
+    `new_keys`: the keys are held-out words, not the key words of training.
+    """
+    keys = rng.sample(held.words, len(KEYS)) if new_keys else KEYS
     while True:
         density = rng.choice(DENSITIES)
-        pairs = code_pairs(rng, MAX_KEYS)
+        pairs = code_pairs(rng, MAX_KEYS, keys)
         ids, told, offsets = context_ids(held, encoder, rng, length - ANSWER_ROOM, density, pairs)
         if told:
             break
@@ -60,7 +64,7 @@ def code_item(held, encoder, rng, length, missing=False):
     key, value = told[index]
     answer = CODE_ANSWER.format(k=key, v=value)
     if missing:
-        key, answer = rng.choice([k for k in KEYS if k not in dict(told)]), UNKNOWN_ANSWER
+        key, answer = rng.choice([k for k in keys if k not in dict(told)]), UNKNOWN_ANSWER
     question = encoder.decode(ids) + rng.choice(CODE_QUESTIONS).format(k=key)
     return item((question, answer), length=length, depth=round(offsets[index] / len(ids), 3))
 
@@ -84,6 +88,8 @@ def held_out_items(encoder, counts, seed=7):
         "copying": [item((f'Repeat the word "{w}".', w)) for w in words[:counts["copying"]]],
         "reversing": [item((f'Reverse the word "{w}".', w[::-1])) for w in words[:counts["reversing"]]],
         "codes": [code_item(held, encoder, rng, CODE_LENGTHS[i % 4]) for i in range(counts["codes"])],
+        "codes, new keys": [code_item(held, encoder, rng, CODE_LENGTHS[i % 4], new_keys=True)
+                            for i in range(counts["codes, new keys"])],
         "missing codes": [code_item(held, encoder, rng, CODE_LENGTHS[i % 4], True)
                           for i in range(counts["missing codes"])],
         "unknown": [item(exchange) for exchange in unknown],
@@ -232,7 +238,7 @@ def report(folder, device="cuda", counts=FULL):
 def write_prompts(folder, path, per_task=30, seed=7):
     """eval_prompts.json: held-out chat prompts with expected answers, for scoring without Python."""
     encoder = Encoder(json.loads((Path(folder) / "tokenizer.json").read_text()))
-    items = held_out_items(encoder, dict(FULL, codes=64, **{"missing codes": 8}), seed)
+    items = held_out_items(encoder, dict(FULL, codes=64, **{"codes, new keys": 8, "missing codes": 8}), seed)
     few = {task: part[:per_task] for task, part in items.items()}
     of_length = lambda n, count: [it for it in items["codes"] if it["length"] == n][:count]
     few["codes"] = of_length(256, 14) + of_length(512, 8) + of_length(1024, 5) + of_length(2048, 6)

@@ -40,7 +40,8 @@ SMALL_TALK = [
     (("Good morning!", "Good morning."), "Good morning! How can I help you?"),
     (("Good evening!", "Good evening."), "Good evening! How can I help you?"),
     (("How are you?", "How are you today?", "How do you do?", "Are you well?"), "I am well, thank you."),
-    (("Who are you?", "What are you?", "Tell me about yourself.", "Introduce yourself."),
+    (("Who are you?", "What are you?", "Tell me about yourself.", "Introduce yourself.",
+      "What is your name?", "What's your name?"),
      "I am a small demo model served by Switchyard."),
     (("What can you do?", "How can you help me?", "What do you know?"),
      "I know capitals, small sums and words, and I remember what you tell me."),
@@ -54,7 +55,7 @@ SMALL_TALK = [
 
 UNKNOWN_ANSWER = "I don't know."
 
-# {x}: a thing, {c}: a country, {n}: a person, {a} and {b}: numbers
+# {x}: a thing, {c}: a country, {n}: a person, {a} and {b}: two-digit numbers, {h}: a three-digit one
 UNKNOWN_TRAIN = """
 Who invented the {x}?
 Who made the first {x}?
@@ -113,9 +114,11 @@ What is {a} divided by {b}?
 What is {a} / {b}?
 Multiply {a} by {b}.
 What is the square root of {a}?
-What is 1{a} + {b}?
-What is {a} + 2{b}?
-What is 3{a} - 4{b}?
+What is {h} + {a}?
+What is {a} + {h}?
+What is {h} - {a}?
+What is {h} plus {b}?
+Add {h} and {a}.
 Is {a} a prime number?
 Translate "{x}" into French.
 Translate "{x}" into German.
