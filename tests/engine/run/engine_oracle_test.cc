@@ -74,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(Engine,
                                            Case{"Stacked", "lfm2_moe_stacked", exact_options()},
                                            Case{"Dense", "lfm2_dense", exact_options()},
                                            Case{"Bf16", "lfm2_moe_bf16", exact_options()}),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& instance) { return instance.param.name; });
 
 TEST(EngineOracle, CapturesGraphsOnlyForStepsThatDecode) {
   RunningEngine running(replaying());
