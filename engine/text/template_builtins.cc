@@ -5,8 +5,6 @@
 
 namespace switchyard {
 
-using Kind = TemplateValue::Kind;
-
 TemplateBuiltin find_builtin(std::span<const NamedBuiltin> table, std::string_view name) {
   const auto found = std::find_if(table.begin(), table.end(),
                                   [&](const NamedBuiltin& entry) { return entry.name == name; });

@@ -32,7 +32,9 @@ Value changed_text(Runtime& runtime, const Value& input, const Arguments& argume
 std::string filter_title(std::string_view text) {
   std::string out;
   bool starts_word = true;
-  for (const std::string_view point : code_points_of(text)) {
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::string_view point = rest.substr(0, code_point_offset(rest.substr(0, 4), 1));
+    rest.remove_prefix(point.size());
     out += starts_word ? upper_case(point) : lower_case(point);
     starts_word = strip_left(point).empty() || std::string_view("-({[<").find(point) < 5;
   }
@@ -102,6 +104,7 @@ Value filter_indent(Runtime& runtime, const Value& input, const Arguments& argum
   if (bound.truth_or(1, false)) out.append(indentation);
   // A last line end makes one more, empty line.
   const std::string ended = text.as_text() + "\n";
+  const TemplateCharge lines_charge = runtime.hold(ended.size() * sizeof(std::string_view));
   bool is_first = true;
   for (const std::string_view line : lines_of(ended)) {
     if (!is_first) out.append("\n");

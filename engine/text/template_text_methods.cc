@@ -10,7 +10,6 @@ namespace switchyard {
 namespace {
 
 using Arguments = TemplateArguments;
-using Kind = TemplateValue::Kind;
 using Runtime = TemplateRuntime;
 using Value = TemplateValue;
 
@@ -37,12 +36,12 @@ Value tested(Runtime& runtime, const Value& input, const Arguments& arguments) {
 }
 
 bool all_characters(std::string_view text, bool (*holds)(std::string_view)) {
-  return !text.empty() && [&] {
-    for (const std::string_view point : code_points_of(text)) {
-      if (!holds(point)) return false;
-    }
-    return true;
-  }();
+  for (std::string_view rest = text; !rest.empty();) {
+    const size_t length = code_point_offset(rest.substr(0, 4), 1);
+    if (!holds(rest.substr(0, length))) return false;
+    rest.remove_prefix(length);
+  }
+  return !text.empty();
 }
 bool is_space(std::string_view text) { return !text.empty() && strip_left(text).empty(); }
 bool is_digits(std::string_view text) {
@@ -168,6 +167,8 @@ Value method_rsplit(Runtime& runtime, const Value& input, const Arguments& argum
 
 Value method_splitlines(Runtime& runtime, const Value& input, const Arguments& arguments) {
   BoundArguments("splitlines", arguments, {});
+  const TemplateCharge lines_charge =
+      runtime.hold(input.as_text().size() * sizeof(std::string_view));
   Pieces pieces(runtime);
   for (const std::string_view line : lines_of(input.as_text())) pieces.add(line);
   return std::move(pieces).list();
