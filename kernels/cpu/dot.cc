@@ -17,7 +17,7 @@ HWY_BEFORE_NAMESPACE();
 namespace switchyard::cpu::HWY_NAMESPACE {
 
 // 6 x 4 sums and 7 operands fit in the 32 registers of AVX-512; 3 x 4 and 4 in 16.
-constexpr int kMaxRows = HWY_MAX_BYTES == 64 ? 6 : 3;
+constexpr int kMaxRows = kLanes == 16 ? 6 : 3;
 constexpr int kMaxOutputs = 4;
 
 template <class Stored, int kRows, int kOutputs>

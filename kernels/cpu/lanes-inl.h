@@ -16,7 +16,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 using FloatTag = hn::ScalableTag<float>;
 using Floats = hn::Vec<FloatTag>;
-constexpr int kLanes = HWY_MAX_BYTES / sizeof(float);
+constexpr int kLanes = static_cast<int>(hn::MaxLanes(FloatTag()));
 
 struct StoredF32 {
   using Element = float;
