@@ -65,6 +65,8 @@ Result<SamplingParameters> parse_sampling_defaults(std::string_view generation_c
     if (!status.ok()) return status;
   }
   defaults.top_k = static_cast<int>(top_k);
+  const auto do_sample = json->find("do_sample");
+  if (do_sample != json->end() && *do_sample == false) defaults.temperature = 0;
   return defaults;
 }
 
