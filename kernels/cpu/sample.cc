@@ -89,7 +89,7 @@ std::optional<size_t> nucleus(const std::vector<Candidate>& candidates,
 // The smallest set of most likely tokens with `top_p` of the mass, sorted.
 void collect_nucleus(Row& row, const ExponentialRule& exponential) {
   const double wanted = total_mass(row, exponential) * row.rule->top_p;
-  for (float nats = 8;; nats *= 2) {
+  for (float nats = 4;; nats *= 1.5f) {
     const bool everything = nats > 200;  // beyond that a token's mass is zero in f32
     const float bound = exponential.largest - nats / exponential.inverse_temperature;
     const float least = std::numeric_limits<float>::lowest();
@@ -176,8 +176,12 @@ int32_t choose(Row& row) {
   } else if (limited_p) {
     collect_nucleus(row, exponential);
   } else if (rule.min_p > 0) {
-    collect_at_least(row.logits, row.vocabulary, std::numeric_limits<float>::lowest(),
-                     row.candidates);
+    // A bound with room for its own rounding; the exact comparison follows.
+    const float nats = 0.01f - std::log(std::min(rule.min_p, 1.0f));
+    const float room = 1e-5f * std::abs(summary.largest);
+    const float bound = summary.largest - nats * rule.temperature - room;
+    collect_at_least(row.logits, row.vocabulary,
+                     std::max(bound, std::numeric_limits<float>::lowest()), row.candidates);
   } else {
     return draw_any(row, exponential);
   }
