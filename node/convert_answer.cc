@@ -164,20 +164,17 @@ grpc::ByteBuffer ChatFormat::whole(const AnswerHead& head,
 }
 
 grpc::ByteBuffer serialize(const google::protobuf::MessageLite& message) {
+  constexpr int kBlockBytes = 64 << 10;
   grpc::ByteBuffer bytes;
-  bool owned = false;
-  const grpc::Status status =
-      grpc::GenericSerialize<grpc::ProtoBufferWriter, google::protobuf::MessageLite>(
-          message, &bytes, &owned);
-  CHECK(status.ok());
+  grpc::ProtoBufferWriter writer(&bytes, kBlockBytes, static_cast<int>(message.ByteSizeLong()));
+  CHECK(message.SerializeToZeroCopyStream(&writer));
   return bytes;
 }
 
 bool parse(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite& message) {
   grpc::ByteBuffer unread = bytes;  // shares the slices; reading consumes this copy
-  return grpc::GenericDeserialize<grpc::ProtoBufferReader, google::protobuf::MessageLite>(&unread,
-                                                                                          &message)
-      .ok();
+  grpc::ProtoBufferReader reader(&unread);
+  return reader.status().ok() && message.ParseFromZeroCopyStream(&reader);
 }
 
 void write_duration(Duration duration, google::protobuf::Duration& out) {
