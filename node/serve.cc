@@ -2,6 +2,7 @@
 
 #include <google/protobuf/stubs/logging.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
@@ -60,13 +61,14 @@ void drain(Node& node, Server& server) {
 }
 
 int serve(const Config& config) {
+  std::atomic<bool> loaded{false};
+  // Before anything that has threads. A load cannot be interrupted, and nobody waits for an answer.
+  StopSignals signals([&loaded] {
+    if (!loaded) std::_Exit(0);
+  });
   Log log(config.log_level);
   const SteadyClock clock;
   Node node(config, clock, log);
-  // A load cannot be interrupted, and nobody waits for an answer yet.
-  StopSignals signals([&node] {
-    if (node.serving() == nullptr) std::_Exit(0);
-  });
   for (const auto& [flag, value] : describe(config)) {
     log.info("config", {{"flag", flag}, {"value", value}});
   }
@@ -87,6 +89,7 @@ int serve(const Config& config) {
                       {"kv_blocks", (*serving)->engine->load().kv_blocks_total},
                       {"seconds", node.metrics().load_seconds.load()}});
   node.publish(std::move(*serving));
+  loaded = true;
   (*server)->refresh_health();
   std::printf("switchyard-node ready grpc=%s metrics=%s admin=%s\n",
               (*server)->grpc_address().c_str(), (*server)->metrics_address().c_str(),

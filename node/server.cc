@@ -27,13 +27,23 @@ constexpr int kMinClientPingMilliseconds = 10'000;
 constexpr int kKeepaliveMilliseconds = 60'000;
 constexpr int kKeepaliveTimeoutMilliseconds = 20'000;
 
-// Reflection for one server; the plugin's own way is a process-wide switch.
-class WithReflection final : public grpc::ServerBuilderOption {
+// Reflection for this server, if it is wanted. The library puts it into every server by itself,
+// just by being linked.
+class ReflectionIf final : public grpc::ServerBuilderOption {
  public:
+  explicit ReflectionIf(bool wanted) : wanted_(wanted) {}
+
   void UpdateArguments(grpc::ChannelArguments* /*arguments*/) override {}
   void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
-    plugins->push_back(std::make_unique<grpc::reflection::ProtoServerReflectionPlugin>());
+    std::erase_if(*plugins, [](const std::unique_ptr<grpc::ServerBuilderPlugin>& plugin) {
+      return dynamic_cast<const Plugin*>(plugin.get()) != nullptr;
+    });
+    if (wanted_) plugins->push_back(std::make_unique<Plugin>());
   }
+
+ private:
+  using Plugin = grpc::reflection::ProtoServerReflectionPlugin;
+  const bool wanted_;
 };
 
 int milliseconds(Duration duration) {
@@ -111,7 +121,7 @@ Status Server::listen(Listener& listener, const std::string& flag, const std::st
   int port = 0;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
   set_limits(builder, node_.config());
-  if (node_.config().reflection) builder.SetOption(std::make_unique<WithReflection>());
+  builder.SetOption(std::make_unique<ReflectionIf>(node_.config().reflection));
   for (const auto& service : listener.services) builder.RegisterService(service.get());
   builder.RegisterService(listener.health.get());
   listener.server = builder.BuildAndStart();
