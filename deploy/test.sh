@@ -14,7 +14,8 @@ cd "$(dirname "$0")/.."
 export TSAN_OPTIONS=ignore_noninstrumented_modules=1
 
 # Where threads meet: queue, thread pool, engine loop, the node's services, the client's calls.
-tsan_tests=(client_call_test client_cli_test)
+tsan_tests=(base_test kernels_thread_pool_test engine_life_test node_unit_test node_services_test
+            client_call_test client_cli_test)
 
 presets=("$@")
 [[ $# -gt 0 ]] || presets=(tsan dev release)

@@ -11,14 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from api import v1
 from node_process import DEMO_MODEL, NodeProcess
 
-# A few dozen questions per task against hundreds in the card: two standard deviations of the
-# sample, and arithmetic in bf16 instead of float32.
-ALLOWED_LOSS_PERCENT = 12
+# Of 30 questions one may go wrong: the card has bf16 weights and float32 arithmetic, a node may round more.
+ALLOWED_LOSS_PERCENT = 4
 
 
 def card_scores():
     """task -> percent, from the rows "| task | questions | 98.1 % | ..." of the card."""
-    rows = re.findall(r"^\| ([a-z ]+) \| \d+ \| ([\d.]+) %", (DEMO_MODEL / "README.md").read_text(), re.M)
+    rows = re.findall(r"^\| ([a-z, ]+) \| \d+ \| ([\d.]+) %", (DEMO_MODEL / "README.md").read_text(), re.M)
     return {task: float(score) for task, score in rows}
 
 

@@ -3,6 +3,8 @@ import re
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
+
 from api import v1
 from node_process import NodeProcess, collect, endless, greedy
 
@@ -62,8 +64,8 @@ class MetricsTest(unittest.TestCase):
     def test_a_refusal_is_counted_as_one_and_computes_nothing(self):
         tokens = self.node.metric("switchyard_prompt_tokens_total")
         rejected = self.node.metric("switchyard_rejected_total", reason="invalid")
-        with self.assertRaises(Exception):
-            self.node.generation.Generate(v1("GenerateRequest", text=""), timeout=10)
+        with self.assertRaises(grpc.RpcError):
+            self.node.generation.Generate(v1("GenerateRequest"), timeout=10)
         self.assertEqual(self.node.metric("switchyard_rejected_total", reason="invalid"), rejected + 1)
         self.assertEqual(self.node.metric("switchyard_prompt_tokens_total"), tokens)
 

@@ -71,7 +71,7 @@ class ShutdownTest(unittest.TestCase):
         node.stop()
 
     def test_a_drain_ends_at_its_limit(self):
-        node = NodeProcess("--drain-limit", "300ms", "--max-batch-tokens", "1")
+        node = NodeProcess("--drain-limit", "100ms")
         stream = node.generation.GenerateStream(endless(), timeout=60)
         next(stream)
         began = time.monotonic()
