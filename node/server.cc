@@ -156,7 +156,9 @@ Status Server::expose_metrics() {
                                             .facts = facts});
   const std::string& address = node_.config().metrics;
   try {
-    exposer_ = std::make_unique<prometheus::Exposer>(address);
+    // Connections that say nothing hold one of few threads, and not for long.
+    exposer_ = std::make_unique<prometheus::Exposer>(std::vector<std::string>{
+        "listening_ports", address, "num_threads", "4", "request_timeout_ms", "1000"});
     exposer_->RegisterCollectable(page_);
     const std::vector<int> ports = exposer_->GetListeningPorts();
     if (ports.empty()) return cannot_listen("--metrics", address);
