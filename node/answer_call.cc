@@ -25,7 +25,10 @@ AnswerCall::AnswerCall(AnswerCallParts parts)
       deadline_(deadline_of(parts.context, arrival_)) {}
 
 Status AnswerCall::begin(const QuestionReader& read) {
-  Status status = submit(read);
+  const Status status = [&] {
+    std::lock_guard lock(mutex_);
+    return submit(read);
+  }();
   if (status.ok()) return status;
   parts_.node.metrics().on_rejected(status);
   parts_.node.metrics().on_call_end(parts_.method, status.code(), FinishReason::kError);
@@ -83,6 +86,7 @@ Status AnswerCall::submit(const QuestionReader& read) {
 }
 
 void AnswerCall::cancel() {
+  std::lock_guard lock(mutex_);
   if (outbox_ == nullptr) return;
   // gRPC ends a call whose deadline has passed as if the client had gone.
   const bool late = parts_.node.clock().now() >= deadline_;
@@ -92,6 +96,7 @@ void AnswerCall::cancel() {
 }
 
 void AnswerCall::leave() {
+  std::lock_guard lock(mutex_);
   if (outbox_ != nullptr) parts_.node.courier().remove(*this);
 }
 

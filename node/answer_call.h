@@ -7,6 +7,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 
 #include "node/convert_answer.h"
 #include "node/courier.h"
@@ -60,7 +61,9 @@ class AnswerCall : public Courier::Call {
   const AnswerCallParts parts_;
   const TimePoint arrival_;
   const TimePoint deadline_;
-  // Set by begin(), then constant.
+  // Set by begin(), then constant. gRPC orders its reports after begin() and before the call's end;
+  // begin(), cancel() and leave() hold this, so that the order is also plain to see.
+  std::mutex mutex_;
   Serving* serving_ = nullptr;
   std::string label_;
   AnswerHead head_;

@@ -24,7 +24,7 @@ std::unique_ptr<v1::GenerationService::Stub> narrow_stub(TestNode& node) {
 }
 
 TEST(SlowReader, HoldsUpNobodyAndLosesNothing) {
-  TestNode node({"--stall-limit", "60s"});
+  TestNode node({"--stall-limit", "60s", "--max-context", "1200"});
   const auto stub = narrow_stub(node);
   grpc::ClientContext context;
   auto slow = stub->GenerateStream(&context, wordy());

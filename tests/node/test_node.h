@@ -34,7 +34,7 @@ class TestNode {
   [[nodiscard]] Server& server() { return *server_; }
   [[nodiscard]] Engine& engine() { return *node_->serving()->engine; }
 
-  // Polls for up to ten seconds.
+  // Polls for up to thirty seconds.
   static bool eventually(const std::function<bool()>& holds);
   // Nothing in flight, and every block and slot free again.
   bool becomes_idle();
