@@ -138,11 +138,12 @@ Status check_stop(const StopCondition& stop, const RequestLimits& limits) {
                            stop.max_new_tokens, "] (max_new_tokens)");
   }
   if (stop.stop_tokens.size() > kMaxStopTokens) {
-    return Status::invalid("stop.stop_tokens", "has ", stop.stop_tokens.size(), " entries, limit ",
-                           kMaxStopTokens);
+    return Status::invalid("stop.stop_token_ids", "has ", stop.stop_tokens.size(),
+                           " entries, limit ", kMaxStopTokens);
   }
   for (const int32_t token : stop.stop_tokens) {
-    if (!in_vocabulary(token, limits)) return not_in_vocabulary("stop.stop_tokens", token, limits);
+    if (!in_vocabulary(token, limits))
+      return not_in_vocabulary("stop.stop_token_ids", token, limits);
   }
   return check_stop_strings(stop.stop_strings);
 }

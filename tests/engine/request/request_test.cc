@@ -142,9 +142,9 @@ TEST(Request, RefusesStopTokensThatAreUnknownOrMany) {
     return refused_for([&](RequestFields& fields) { fields.stop.stop_tokens = tokens; });
   };
   EXPECT_EQ(with({0, 99}), "ok");
-  EXPECT_EQ(with({100}), "stop.stop_tokens");
-  EXPECT_EQ(with({-1}), "stop.stop_tokens");
-  EXPECT_EQ(with(std::vector<int32_t>(kMaxStopTokens + 1, 1)), "stop.stop_tokens");
+  EXPECT_EQ(with({100}), "stop.stop_token_ids");
+  EXPECT_EQ(with({-1}), "stop.stop_token_ids");
+  EXPECT_EQ(with(std::vector<int32_t>(kMaxStopTokens + 1, 1)), "stop.stop_token_ids");
 }
 
 TEST(Request, RefusesPrioritiesBeyondAHundred) {
