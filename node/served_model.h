@@ -18,8 +18,8 @@
 
 namespace switchyard {
 
-// Sampling defaults of a generation_config.json; neutral where it says nothing, greedy where it says
-// do_sample: false. invalid_argument names the field.
+// Sampling defaults of a generation_config.json; neutral where it says nothing, greedy where it
+// says do_sample: false. invalid_argument names the field.
 Result<SamplingParameters> parse_sampling_defaults(std::string_view generation_config);
 
 // Immutable: any thread.

@@ -82,6 +82,8 @@ TEST(Refusals, OfAFullQueueSayWhenToComeBack) {
   TestNode node({"--max-queue", "1", "--max-batch-rows", "1"});
   Stream running(node, endless());
   ASSERT_TRUE(running.wait_for_tokens());
+  // The load is counted after the tokens went out.
+  ASSERT_TRUE(TestNode::eventually([&] { return node.engine().load().running == 1; }));
   Stream waiting(node, greedy("x", 1));
   ASSERT_TRUE(TestNode::eventually([&] { return node.engine().load().waiting == 1; }));
   grpc::ClientContext context;
