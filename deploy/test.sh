@@ -10,10 +10,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The distribution's gRPC and protobuf are not instrumented. Their own memory accesses are left out
-# while their locks count; and protobuf's headers must not change a layout that its library shares.
+# The distribution's gRPC and protobuf are not instrumented: their own memory accesses are left out
+# while their locks count.
 export TSAN_OPTIONS="ignore_noninstrumented_modules=1 suppressions=$PWD/tests/tsan_suppressions.txt"
-tsan_flags=-DCMAKE_CXX_FLAGS=-U__SANITIZE_THREAD__
 
 # Where threads meet: queue, thread pool, engine loop, the node's services, the client's calls.
 tsan_tests=(base_test kernels_thread_pool_test engine_life_test node_unit_test node_services_test
@@ -33,10 +32,8 @@ deploy/install_dependencies.sh test
 
 for preset in "${presets[@]}"; do
   printf '\n=== %s: build\n' "$preset"
-  configure=(cmake --preset "$preset")
   case $preset in
     tsan)
-      configure+=("$tsan_flags")
       targets=("${tsan_tests[@]}")
       selection=(--tests-regex "^($(IFS='|' && echo "${tsan_tests[*]}"))\$")
       ;;
@@ -49,7 +46,7 @@ for preset in "${presets[@]}"; do
       selection=()
       ;;
   esac
-  "${configure[@]}"
+  cmake --preset "$preset"
   cmake --build --preset "$preset" --target "${targets[@]}"
   printf '\n=== %s: test\n' "$preset"
   ctest --preset "$preset" --parallel "$(nproc)" --no-tests=error "${selection[@]}"
