@@ -10,10 +10,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The distribution's gRPC and protobuf are not instrumented: their own memory accesses are left out
-# while their locks count.
-export TSAN_OPTIONS="ignore_noninstrumented_modules=1 suppressions=$PWD/tests/tsan_suppressions.txt"
-
 # Where threads meet: queue, thread pool, engine loop, the node's services, the client's calls.
 tsan_tests=(base_test kernels_thread_pool_test engine_life_test node_unit_test node_services_test
             client_call_test client_cli_test)
