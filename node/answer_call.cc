@@ -25,7 +25,7 @@ AnswerCall::AnswerCall(AnswerCallParts parts)
       deadline_(deadline_of(parts.context, arrival_)) {}
 
 Status AnswerCall::begin(const QuestionReader& read) {
-  const Status status = [&] {
+  Status status = [&] {
     std::lock_guard lock(mutex_);
     return submit(read);
   }();

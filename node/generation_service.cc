@@ -86,7 +86,7 @@ class GenerationServiceOfNode final : public RawService {
   }
 
  private:
-  QuestionReader reader(const grpc::ByteBuffer& bytes) const {
+  [[nodiscard]] QuestionReader reader(const grpc::ByteBuffer& bytes) const {
     return [&bytes](const SamplingParameters& defaults) -> Result<Question> {
       const Result<v1::GenerateRequest> request = parse_message<v1::GenerateRequest>(bytes);
       if (!request.ok()) return request.status();

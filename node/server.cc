@@ -78,6 +78,7 @@ Status cannot_listen(const std::string& flag, const std::string& address) {
 
 std::vector<std::string> names_of(const std::vector<std::string_view>& stems) {
   std::vector<std::string> names;
+  names.reserve(stems.size());
   for (const std::string_view stem : stems) names.push_back("switchyard.v1." + std::string(stem));
   return names;
 }

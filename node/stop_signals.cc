@@ -30,7 +30,8 @@ StopSignals::~StopSignals() {
     std::lock_guard lock(mutex_);
     closing_ = true;
   }
-  pthread_kill(thread_.native_handle(), SIGTERM);  // to that thread alone: wakes its sigwait
+  // To that thread alone, which has it blocked: wakes its sigwait.
+  pthread_kill(thread_.native_handle(), SIGTERM);  // NOLINT(bugprone-bad-signal-to-kill-thread)
   thread_.join();
 }
 

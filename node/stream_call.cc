@@ -35,7 +35,7 @@ StreamCall::Move StreamCall::next_move() {
   }
   Move move;
   if (!backlog_.empty()) {
-    written_ = std::move(backlog_.front());
+    written_ = backlog_.front();  // counts references
     backlog_.pop_front();
     move.write = true;
   }

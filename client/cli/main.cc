@@ -7,6 +7,8 @@
 #include "client/cli/generate.h"
 #include "client/cli/models.h"
 
+// What escapes is a lack of memory, which ends the program anyway.
+// NOLINTNEXTLINE(bugprone-exception-escape)
 int main(int argc, char** argv) {
   CLI::App app("Talks to a Switchyard node.", "switchyard");
   app.require_subcommand(1);

@@ -34,6 +34,7 @@ class [[nodiscard]] Status {
   Status() = default;  // ok
 
   template <typename... Parts>
+  // NOLINTNEXTLINE(google-explicit-constructor): `return {code, "why"};`
   Status(Code code, const Parts&... parts) : code_(code), message_(join(parts...)) {}
 
   // `field` names the offending request field, as the API spells it ("sampling.temperature").
@@ -99,10 +100,10 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value)
-      : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT(google-explicit-constructor)
-  Result(Status status)
-      : state_(std::in_place_index<1>, std::move(status)) {  // NOLINT(google-explicit-constructor)
+  // NOLINTNEXTLINE(google-explicit-constructor): `return value;`
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+  // NOLINTNEXTLINE(google-explicit-constructor): `return status;`
+  Result(Status status) : state_(std::in_place_index<1>, std::move(status)) {
     CHECK(!std::get<1>(state_).ok());
   }
 

@@ -22,6 +22,8 @@ Tensor Scratch::take(DType type, std::initializer_list<int64_t> shape) {
   }
   // Compared without adding, so that nothing overflows however large the region.
   CHECK(bytes <= bytes_ - used_bytes_);
+  // A number, because a measured region has a null base, from which no pointer may be counted.
+  // NOLINTNEXTLINE(performance-no-int-to-ptr)
   auto* data = reinterpret_cast<void*>(base_ + static_cast<uintptr_t>(used_bytes_));
   const int64_t padding = (kScratchAlignment - bytes % kScratchAlignment) % kScratchAlignment;
   used_bytes_ += bytes;

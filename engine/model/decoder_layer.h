@@ -39,7 +39,7 @@ class DecoderLayer {
                                   const LayerPlace& place,
                                   WeightStore& store);
   DecoderLayer(Mixer mixer, FeedForward feed_forward)
-      : mixer_(std::move(mixer)), feed_forward_(std::move(feed_forward)) {}
+      : mixer_(mixer), feed_forward_(feed_forward) {}
 
   Mixer mixer_;
   FeedForward feed_forward_;

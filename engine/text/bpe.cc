@@ -106,13 +106,13 @@ void Bpe::encode(std::string_view word,
   }
   split_to_bytes(word, scratch);
   apply_merges(scratch);
-  for (const Symbol& symbol : scratch.symbols) {
+  for (const Symbol& symbol : scratch.symbols_) {
     if (symbol.id != kGone) out.push_back(symbol.id);
   }
 }
 
 void Bpe::split_to_bytes(std::string_view word, Scratch& scratch) const {
-  std::vector<Symbol>& symbols = scratch.symbols;
+  std::vector<Symbol>& symbols = scratch.symbols_;
   symbols.clear();
   bool after_unknown = false;
   for (const char c : word) {
@@ -130,17 +130,17 @@ void Bpe::split_to_bytes(std::string_view word, Scratch& scratch) const {
 }
 
 void Bpe::push_candidate(int32_t left, Scratch& scratch) const {
-  const Symbol& symbol = scratch.symbols[left];
+  const Symbol& symbol = scratch.symbols_[left];
   if (symbol.next == kGone) return;
-  const Merge* merge = find_merge(symbol.id, scratch.symbols[symbol.next].id);
+  const Merge* merge = find_merge(symbol.id, scratch.symbols_[symbol.next].id);
   if (merge == nullptr) return;
-  scratch.candidates.push_back(static_cast<uint64_t>(merge->rank) << 32 |
-                               static_cast<uint32_t>(left));
+  scratch.candidates_.push_back(static_cast<uint64_t>(merge->rank) << 32 |
+                                static_cast<uint32_t>(left));
 }
 
 void Bpe::apply_merges(Scratch& scratch) const {
-  std::vector<Symbol>& symbols = scratch.symbols;
-  std::vector<uint64_t>& candidates = scratch.candidates;
+  std::vector<Symbol>& symbols = scratch.symbols_;
+  std::vector<uint64_t>& candidates = scratch.candidates_;
   candidates.clear();
   for (size_t i = 0; i < symbols.size(); ++i) push_candidate(static_cast<int32_t>(i), scratch);
   std::make_heap(candidates.begin(), candidates.end(), std::greater<>());

@@ -29,8 +29,8 @@ class Bpe {
   // Memory that calls reuse.
   class Scratch {
     friend class Bpe;
-    std::vector<Symbol> symbols;
-    std::vector<uint64_t> candidates;  // heap of rank << 32 | position of the left symbol
+    std::vector<Symbol> symbols_;
+    std::vector<uint64_t> candidates_;  // heap of rank << 32 | position of the left symbol
   };
 
   // Reads "model"; complains through the node about another type of model, an option that

@@ -45,7 +45,7 @@ class WordBuilder {
   Status add(Piece piece) {
     if (last_ && joins(behavior_, last_->is_match, piece.is_match)) {
       piece.span.begin = last_->span.begin;
-    } else if (const Status status = finish(); !status.ok()) {
+    } else if (Status status = finish(); !status.ok()) {
       return status;
     }
     last_ = piece;
@@ -159,11 +159,11 @@ Status PreTokenizer::run(size_t stage_index, std::string_view text, const Sink& 
     if (!match.ok()) return match.status();
     const size_t match_begin = *match ? (*match)->begin : text.size();
     if (at < match_begin) {
-      const Status status = words.add({{at, match_begin}, stage.invert});
+      Status status = words.add({{at, match_begin}, stage.invert});
       if (!status.ok()) return status;
     }
     if (!*match) return words.finish();
-    const Status status = words.add({**match, !stage.invert});
+    Status status = words.add({**match, !stage.invert});
     if (!status.ok()) return status;
     at = (*match)->end;
   }

@@ -63,13 +63,19 @@ BoundArguments::BoundArguments(std::string_view function,
   }
 }
 
+void check_arguments(std::string_view function,
+                     const TemplateArguments& arguments,
+                     std::initializer_list<std::string_view> parameters) {
+  const BoundArguments checked(function, arguments, parameters);
+}
+
 const TemplateValue& BoundArguments::value(size_t parameter) const {
   if (has(parameter)) return *values_[parameter];
   template_failed(function_, "() needs the argument '", parameters_[parameter], "'");
 }
 
-TemplateValue BoundArguments::value_or(size_t parameter, TemplateValue fallback) const {
-  return has(parameter) ? *values_[parameter] : std::move(fallback);
+TemplateValue BoundArguments::value_or(size_t parameter, const TemplateValue& fallback) const {
+  return has(parameter) ? *values_[parameter] : fallback;
 }
 
 bool BoundArguments::truth_or(size_t parameter, bool fallback) const {

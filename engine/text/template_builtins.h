@@ -59,7 +59,7 @@ class BoundArguments {
   [[nodiscard]] bool has(size_t parameter) const { return values_[parameter] != nullptr; }
   // The rest throw when the argument is of another kind, or is missing without a fallback.
   [[nodiscard]] const TemplateValue& value(size_t parameter) const;
-  [[nodiscard]] TemplateValue value_or(size_t parameter, TemplateValue fallback) const;
+  [[nodiscard]] TemplateValue value_or(size_t parameter, const TemplateValue& fallback) const;
   [[nodiscard]] bool truth_or(size_t parameter, bool fallback) const;
   [[nodiscard]] int64_t integer(size_t parameter) const;
   [[nodiscard]] int64_t integer_or(size_t parameter, int64_t fallback) const;
@@ -72,6 +72,11 @@ class BoundArguments {
   std::vector<std::string_view> parameters_;
   std::vector<const TemplateValue*> values_;
 };
+
+// For a function that takes no notice of its arguments beyond that there are none but these.
+void check_arguments(std::string_view function,
+                     const TemplateArguments& arguments,
+                     std::initializer_list<std::string_view> parameters);
 
 // "%s is %d" % values, and "{} is {name}".format(...): the conversions s, r, d, i, x, f, e, g with
 // flags, width and precision.

@@ -43,24 +43,24 @@ Value view(Runtime& runtime, const Value& input, const Pick& pick) {
 }
 
 Value map_items(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("items", arguments, {});
+  check_arguments("items", arguments, {});
   return view(runtime, input, [&](const auto& entry) {
     return Value::sequence(runtime, SequenceKind::kTuple, {entry.first, entry.second});
   });
 }
 
 Value map_keys(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("keys", arguments, {});
+  check_arguments("keys", arguments, {});
   return view(runtime, input, [](const auto& entry) { return entry.first; });
 }
 
 Value map_values(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("values", arguments, {});
+  check_arguments("values", arguments, {});
   return view(runtime, input, [](const auto& entry) { return entry.second; });
 }
 
 Value map_copy(Runtime& /*runtime*/, const Value& input, const Arguments& arguments) {
-  BoundArguments("copy", arguments, {});
+  check_arguments("copy", arguments, {});
   return input;
 }
 

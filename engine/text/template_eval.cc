@@ -58,7 +58,7 @@ struct TemplateEvaluator::Visitor {
   const TemplateScopePointer& scope;
   TemplateTextBuilder& out;
 
-  Value of(const ExpressionPointer& expression) const {
+  [[nodiscard]] Value of(const ExpressionPointer& expression) const {
     return expressions.evaluate(*expression, *scope);
   }
 

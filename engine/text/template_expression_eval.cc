@@ -15,12 +15,12 @@ struct TemplateExpressionEvaluator::Visitor {
   const TemplateScope& scope;
   int line;
 
-  Value of(const ExpressionPointer& expression) const {
+  [[nodiscard]] Value of(const ExpressionPointer& expression) const {
     Value value = evaluator.evaluate(*expression, scope);
     evaluator.at_line(line);  // what fails from here on is this node
     return value;
   }
-  Value of_optional(const ExpressionPointer& expression) const {
+  [[nodiscard]] Value of_optional(const ExpressionPointer& expression) const {
     return expression == nullptr ? Value::none() : of(expression);
   }
 

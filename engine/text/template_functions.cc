@@ -81,7 +81,7 @@ Value function_joiner(Runtime& runtime, const Value& /*none*/, const Arguments& 
   const Value separator = to_text(runtime, bound.value_or(0, Value::constant_text(", ")));
   return Value::object(std::make_shared<TemplateFunction>(
       runtime, 1, [separator, used = false](Runtime&, const Arguments& given) mutable {
-        BoundArguments("joiner", given, {});
+        check_arguments("joiner", given, {});
         return std::exchange(used, true) ? separator : Value::constant_text({});
       }));
 }

@@ -162,9 +162,7 @@ class JsonWriter {
     if (known != kShort.npos) {
       out_.append(1, '\\');
       out_.append(1, kLetters[known]);
-    } else if (point < 0x20) {
-      out_.append(hex_escape("\\u", 4, point));
-    } else if (style_.alphabet == JsonAlphabet::kUnicode || point < 0x7F) {
+    } else if (point >= 0x20 && (style_.alphabet == JsonAlphabet::kUnicode || point < 0x7F)) {
       out_.append(bytes);
     } else if (point < 0x10000) {
       out_.append(hex_escape("\\u", 4, point));

@@ -70,7 +70,7 @@ Value comparable(Runtime& runtime, const Value& value, Case letters) {
 }
 
 Value filter_length(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("length", arguments, {});
+  check_arguments("length", arguments, {});
   if (input.is_text()) return Value::integer(static_cast<int64_t>(input.text_length()));
   if (input.is(Kind::kMap)) return Value::integer(static_cast<int64_t>(input.entries().size()));
   if (!input.is(Kind::kSequence) && !input.is_undefined()) {
@@ -80,19 +80,19 @@ Value filter_length(Runtime& runtime, const Value& input, const Arguments& argum
 }
 
 Value filter_list(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("list", arguments, {});
+  check_arguments("list", arguments, {});
   return Value::list(runtime, iterate(runtime, input).items());
 }
 
 Value filter_first(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("first", arguments, {});
+  check_arguments("first", arguments, {});
   const Value elements = iterate(runtime, input);
   if (elements.items().empty()) return Value::undefined("first: the sequence was empty");
   return elements.items().front();
 }
 
 Value filter_last(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("last", arguments, {});
+  check_arguments("last", arguments, {});
   const Value elements = iterate(runtime, input);
   if (elements.items().empty()) return Value::undefined("last: the sequence was empty");
   return elements.items().back();
@@ -239,7 +239,7 @@ TemplateItems pairs_of(Runtime& runtime, const Value& input) {
 }
 
 Value filter_items(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("items", arguments, {});
+  check_arguments("items", arguments, {});
   return Value::sequence(runtime, SequenceKind::kIterator, pairs_of(runtime, input));
 }
 
@@ -277,7 +277,7 @@ Value filter_unique(Runtime& runtime, const Value& input, const Arguments& argum
 }
 
 Value filter_reverse(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("reverse", arguments, {});
+  check_arguments("reverse", arguments, {});
   if (input.is_text()) return Value::text(runtime, reversed_text(input.as_text()));
   TemplateItems items = iterate(runtime, input).items();
   std::reverse(items.begin(), items.end());

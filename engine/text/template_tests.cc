@@ -16,7 +16,7 @@ using Value = TemplateValue;
 // A test of the value alone.
 template <bool (*holds)(const Value&)>
 Value plain(Runtime& /*runtime*/, const Value& input, const Arguments& arguments) {
-  BoundArguments("test", arguments, {});
+  check_arguments("test", arguments, {});
   return Value::boolean(holds(input));
 }
 
@@ -44,7 +44,7 @@ bool is_escaped(const Value& /*value*/) { return false; }
 
 template <bool (*holds)(std::string_view)>
 Value text_case(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("test", arguments, {});
+  check_arguments("test", arguments, {});
   return Value::boolean(holds(to_text(runtime, input).as_text()));
 }
 
@@ -54,11 +54,11 @@ Value divisible(Runtime& runtime, const Value& input, int64_t divisor, int64_t r
 }
 
 Value test_odd(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("odd", arguments, {});
+  check_arguments("odd", arguments, {});
   return divisible(runtime, input, 2, 1);
 }
 Value test_even(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("even", arguments, {});
+  check_arguments("even", arguments, {});
   return divisible(runtime, input, 2, 0);
 }
 Value test_divisibleby(Runtime& runtime, const Value& input, const Arguments& arguments) {
@@ -80,13 +80,13 @@ Value test_sameas(Runtime& runtime, const Value& input, const Arguments& argumen
 }
 
 Value test_filter(Runtime& /*runtime*/, const Value& input, const Arguments& arguments) {
-  BoundArguments("filter", arguments, {});
+  check_arguments("filter", arguments, {});
   return Value::boolean(input.is_text() &&
                         (find_builtin(text_filters(), input.as_text()) != nullptr ||
                          find_builtin(sequence_filters(), input.as_text()) != nullptr));
 }
 Value test_test(Runtime& /*runtime*/, const Value& input, const Arguments& arguments) {
-  BoundArguments("test", arguments, {});
+  check_arguments("test", arguments, {});
   return Value::boolean(input.is_text() &&
                         find_builtin(template_tests(), input.as_text()) != nullptr);
 }

@@ -24,7 +24,7 @@ using Value = TemplateValue;
 // Filters of text take any value and work on what it prints.
 template <std::string (*change)(std::string_view)>
 Value changed_text(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("filter", arguments, {});
+  check_arguments("filter", arguments, {});
   return Value::text(runtime, change(to_text(runtime, input).as_text()));
 }
 
@@ -50,18 +50,18 @@ Value filter_trim(Runtime& runtime, const Value& input, const Arguments& argumen
 }
 
 Value filter_string(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("string", arguments, {});
+  check_arguments("string", arguments, {});
   return to_text(runtime, input);
 }
 
 // Nothing is escaped on output, so marking text as safe changes nothing.
 Value filter_safe(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("safe", arguments, {});
+  check_arguments("safe", arguments, {});
   return to_text(runtime, input);
 }
 
 Value filter_escape(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("escape", arguments, {});
+  check_arguments("escape", arguments, {});
   const Value text = to_text(runtime, input);
   TemplateTextBuilder out(runtime);
   for (const char c : text.as_text()) {
@@ -225,7 +225,7 @@ const Value& require_number(const Value& input) {
 }
 
 Value filter_abs(Runtime& /*runtime*/, const Value& input, const Arguments& arguments) {
-  BoundArguments("abs", arguments, {});
+  check_arguments("abs", arguments, {});
   if (require_number(input).is(Kind::kFloat)) return Value::real(std::abs(input.as_real()));
   if (input.as_integer() == INT64_MIN) template_failed("an integer does not fit 64 signed bits");
   return Value::integer(std::abs(input.as_integer()));

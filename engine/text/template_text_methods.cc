@@ -15,7 +15,7 @@ using Value = TemplateValue;
 
 template <std::string (*change)(std::string_view)>
 Value changed(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("method", arguments, {});
+  check_arguments("method", arguments, {});
   runtime.touch(input.as_text().size());
   return Value::text(runtime, change(input.as_text()));
 }
@@ -30,7 +30,7 @@ Value stripped(Runtime& runtime, const Value& input, const Arguments& arguments)
 
 template <bool (*holds)(std::string_view)>
 Value tested(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("method", arguments, {});
+  check_arguments("method", arguments, {});
   runtime.touch(input.as_text().size());
   return Value::boolean(holds(input.as_text()));
 }
@@ -166,7 +166,7 @@ Value method_rsplit(Runtime& runtime, const Value& input, const Arguments& argum
 }
 
 Value method_splitlines(Runtime& runtime, const Value& input, const Arguments& arguments) {
-  BoundArguments("splitlines", arguments, {});
+  check_arguments("splitlines", arguments, {});
   const TemplateCharge lines_charge =
       runtime.hold(input.as_text().size() * sizeof(std::string_view));
   Pieces pieces(runtime);

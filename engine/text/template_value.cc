@@ -101,6 +101,8 @@ TemplateValue TemplateValue::text(TemplateRuntime& runtime, std::string value) {
 
 TemplateValue TemplateValue::text(TemplateTextBuilder&& builder) {
   std::string value = std::move(builder).take();
+  // Another part of the builder than take() took.
+  // NOLINTNEXTLINE(bugprone-use-after-move)
   TemplateCharge charge = std::move(builder).take_charge();
   charge.grow(kNodeBytes);
   const size_t length = code_point_count(value);

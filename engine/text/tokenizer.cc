@@ -110,7 +110,7 @@ Status Tokenizer::append_tokens(std::string_view text,
         out.push_back(inner.id);
         continue;
       }
-      const Status status = parts_.pre_tokenizer.split(inner.text, take_word);
+      Status status = parts_.pre_tokenizer.split(inner.text, take_word);
       if (!status.ok()) return status;
     }
   }

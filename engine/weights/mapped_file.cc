@@ -13,14 +13,14 @@ namespace switchyard {
 namespace {
 
 struct Descriptor {
-  explicit Descriptor(int number) : number_(number) {}
+  explicit Descriptor(int opened) : number(opened) {}
   ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
+    if (number >= 0) ::close(number);
   }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
 
-  int number_;
+  int number;
 };
 
 Status system_failure(const std::filesystem::path& path, const char* what) {
@@ -36,15 +36,15 @@ Status system_failure(const std::filesystem::path& path, const char* what) {
 Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   // Not blocking: opening a pipe must fail below, not wait for its writer.
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (file.number_ < 0) return system_failure(path, "cannot open");
+  if (file.number < 0) return system_failure(path, "cannot open");
   struct stat facts {};
-  if (::fstat(file.number_, &facts) != 0) return system_failure(path, "cannot read its size");
+  if (::fstat(file.number, &facts) != 0) return system_failure(path, "cannot read its size");
   if (!S_ISREG(facts.st_mode)) {
     return Status(Code::kFailedPrecondition, path.string(), ": not a regular file");
   }
   const auto size = static_cast<size_t>(facts.st_size);
   if (size == 0) return MappedFile(path, {});
-  void* memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.number_, 0);
+  void* memory = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.number, 0);
   if (memory == MAP_FAILED) return system_failure(path, "cannot map");
   return MappedFile(path, {static_cast<const std::byte*>(memory), size});
 }
