@@ -86,11 +86,13 @@ Result<std::vector<StepSample>> BenchEngine::run(const BenchCase& bench_case) {
     requests.push_back(std::move(request).value());
   }
   {
+    // The step thread waits at the end of its step until every row is there: small models would
+    // have answered the first before the last is asked.
     std::lock_guard lock(mutex_);
     steps_.clear();
-  }
-  for (Request& request : requests) {
-    if (Status status = engine_->submit(std::move(request)); !status.ok()) return status;
+    for (Request& request : requests) {
+      if (Status status = engine_->submit(std::move(request)); !status.ok()) return status;
+    }
   }
   if (Status status = finish->wait(); !status.ok()) return status;
 
