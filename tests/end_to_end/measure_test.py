@@ -50,7 +50,7 @@ class BenchTest(unittest.TestCase):
         self.assertEqual(cases, [("decode", 1, 32), ("decode", 4, 32), ("decode", 1, 64), ("decode", 4, 64),
                                  ("prefill", 1, 200)])
         for row in figures["rows"]:
-            floor_seconds = row["floor_bytes"] / figures["read_bytes_per_second"]
+            floor_seconds = row["floor_bytes"] / row["read_bytes_per_second"]
             self.assertAlmostEqual(row["share_of_floor"], floor_seconds / row["seconds"], places=6)
             tokens = row["batch"] * (row["context"] if row["case"] == "prefill" else 1)
             self.assertAlmostEqual(row["tokens_per_second"] * row["seconds"], tokens, places=3)
