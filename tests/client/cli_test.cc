@@ -1,15 +1,11 @@
 // The subcommands of client/cli against a scripted node: what they send, print and return.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <csignal>
-#include <future>
 #include <sstream>
 
 #include "client/cli/chat.h"
 #include "client/cli/generate.h"
-#include "client/cli/interrupt.h"
 #include "client/cli/models.h"
 #include "tests/client/stub_node.h"
 
@@ -168,18 +164,6 @@ TEST(Chat, KeepsWhatWasSaidWhenAnAnswerIsInterrupted) {
   ASSERT_EQ(asked.size(), 2);
   EXPECT_THAT(turns(asked[1]), ElementsAre("user: story", "assistant: Once upon", "user: go on"));
   EXPECT_THAT(chat.messages.str(), HasSubstr("(interrupted)"));
-}
-
-TEST(Interrupts, TurnACtrlCIntoACallAndLeaveTheProcessAlive) {
-  std::promise<void> called;
-  {
-    const Interrupts interrupts([&] { called.set_value(); });
-    kill(getpid(), SIGINT);
-    EXPECT_EQ(called.get_future().wait_for(std::chrono::seconds(5)), std::future_status::ready);
-  }
-  sigset_t blocked;
-  pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
-  EXPECT_EQ(sigismember(&blocked, SIGINT), 0);
 }
 
 struct OneShot {
