@@ -76,17 +76,6 @@ INSTANTIATE_TEST_SUITE_P(Engine,
                                            Case{"Bf16", "lfm2_moe_bf16", exact_options()}),
                          [](const auto& instance) { return instance.param.name; });
 
-TEST(EngineOracle, CapturesGraphsOnlyForStepsThatDecode) {
-  RunningEngine running(replaying());
-  const std::vector<int32_t> prompt = {5, 6, 7};
-  const auto first = running.ask(running.fields(prompt, 20));
-  first->wait();
-  RunningEngine eager(exact_options());
-  const auto second = eager.ask(eager.fields(prompt, 20));
-  second->wait();
-  EXPECT_EQ(first->tokens(), second->tokens());
-}
-
 TEST(EngineOracle, DrawsTheSameTokensFromASeedWhateverSharesTheBatch) {
   const auto sampled = [](RunningEngine& running) {
     RequestFields fields = running.fields({9, 8, 7, 6}, 40);
