@@ -5,13 +5,20 @@
 namespace switchyard {
 namespace {
 
+void check_groups(WeightFormat format, int group, bool has_scale) {
+  CHECK(is_quantised(format) == (group > 0) && is_quantised(format) == has_scale);
+  CHECK(group == 0 || group == 32 || group == 64 || group == 128);
+}
+
 void check_matrix(const Weight& weight, int64_t rows, int64_t cols) {
   CHECK(!weight.empty());
+  check_groups(weight.format, weight.group, weight.scale != nullptr);
   CHECK(weight.rows == rows && weight.cols == cols);
 }
 
 void check_experts(const ExpertWeight& weight, int64_t rows, int64_t cols) {
   CHECK(weight.data != nullptr && weight.experts > 0);
+  check_groups(weight.format, weight.group, weight.scale != nullptr);
   CHECK(weight.rows == rows && weight.cols == cols);
 }
 
@@ -54,9 +61,22 @@ int64_t check_routing(const Routing& routing, int64_t tokens, int64_t experts) {
 
 }  // namespace
 
+void Backend::pack(const PackArgs& args) {
+  check_matrix(args.out, args.out.rows, args.out.cols);
+  CHECK(args.source.dtype != DType::kI32);
+  CHECK(args.source.is(args.source.dtype, {args.out.rows, args.out.cols}));
+  do_pack(args);
+}
+
+void Backend::fill_normal(const NormalArgs& args) {
+  CHECK(args.out.dtype == DType::kF32 || args.out.dtype == DType::kBf16);
+  do_fill_normal(args);
+}
+
 void Backend::embed(const EmbedArgs& args, const RaggedBatch& batch) {
   CHECK(args.table.rows > 0);
   check_matrix(args.table, args.table.rows, args.table.cols);
+  CHECK(!is_quantised(args.table.format));
   CHECK(args.out.is(activation_type(), {batch.num_tokens, args.table.cols}));
   do_embed(args, batch);
 }

@@ -10,10 +10,12 @@
 // at a time; on the engine that is the step thread.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "kernels/base/ragged.h"
@@ -38,7 +40,7 @@ struct NormedInput {
 // row had nothing to sample) out[t] is zero.
 struct EmbedArgs {
   Tensor out;                         // [T, H]
-  Weight table;                       // [V, H]
+  Weight table;                       // [V, H] row-major f32, f16 or bf16
   const int32_t* previous = nullptr;  // [>= rows] tokens sampled by the last step
 };
 
@@ -199,6 +201,33 @@ struct SampleArgs {
   Tensor top_logprob;  // [L, N] f32; 0 there
 };
 
+// Where a matrix's codes and scales go, in bytes, in the backend's own layout.
+struct WeightBytes {
+  int64_t data = 0;
+  int64_t scale = 0;
+};
+
+// How the scales of a quantised format are chosen, per row and group.
+//   kRound   the largest magnitude becomes the largest code
+//   kSearch  of 32 scales from that one down to half of it, the one with the least squared error
+// Either is rounded to what both f16 and bf16 represent (fp8: f32), then
+// code = round-to-nearest-even(source / scale), clamped. A group of zeros has scale 0 and codes 0.
+enum class ScaleChoice : uint8_t { kRound, kSearch };
+
+// Writes the memory behind `out`, whose format, group and shape say what is wanted.
+struct PackArgs {
+  Weight out;                                // data and scale: memory of weight_bytes()
+  Tensor source;                             // [rows, cols] f32, f16 or bf16, row-major, device
+  ScaleChoice scales = ScaleChoice::kRound;  // of a quantised format
+};
+
+// out ~ N(0, deviation^2), from (seed, index of the element) alone; a backend's own numbers.
+struct NormalArgs {
+  Tensor out;  // f32 or bf16
+  uint64_t seed = 0;
+  float deviation = 1;
+};
+
 // Device memory with an owner.
 class Buffer {
  public:
@@ -212,6 +241,17 @@ class Buffer {
  private:
   std::unique_ptr<void, std::function<void(void*)>> memory_{nullptr, [](void*) {}};
   int64_t bytes_ = 0;
+};
+
+// Host memory that device memory is copied to, one copy at a time, without waiting for more than
+// that copy. Used by one thread; not longer than its backend.
+class Readback {
+ public:
+  virtual ~Readback() = default;
+  // Enqueues the copy of `bytes` from device memory, behind what was enqueued before.
+  virtual void start(const void* device, int64_t bytes) = 0;
+  // Waits for the started copy; its bytes hold until the next start().
+  virtual std::span<const std::byte> wait() = 0;
 };
 
 // Ops recorded once and replayed at fixed addresses and counts.
@@ -230,19 +270,35 @@ class Backend {
   [[nodiscard]] virtual std::string_view name() const = 0;
   [[nodiscard]] virtual DType activation_type() const = 0;
 
+  // Whether host memory is device memory: float weights are then used where they lie, row-major.
+  [[nodiscard]] virtual bool reads_host_memory() const = 0;
+  // Whether products with weights of this format can be computed.
+  [[nodiscard]] virtual bool multiplies(WeightFormat format) const = 0;
+  [[nodiscard]] virtual WeightBytes weight_bytes(WeightFormat format,
+                                                 int group,
+                                                 int64_t rows,
+                                                 int64_t cols) const = 0;
+
   // Zero-filled memory, 64-byte aligned at least. Empty when there is not enough.
   virtual Buffer allocate(int64_t bytes) = 0;
+  // What allocate() could give, about; the largest number if nobody knows.
+  [[nodiscard]] virtual int64_t free_bytes() const = 0;
+  // Host memory may be changed once upload returns; download waits for everything enqueued.
   virtual void upload(void* device, const void* host, int64_t bytes) = 0;
   virtual void download(void* host, const void* device, int64_t bytes) = 0;
   // Copies between places of device memory that do not overlap.
   virtual void copy(void* to, const void* from, int64_t bytes) = 0;
   // Waits for everything enqueued.
   virtual void synchronize() = 0;
+  // For copies of up to `bytes`. Null when there is not memory enough.
+  virtual std::unique_ptr<Readback> make_readback(int64_t bytes) = 0;
 
   // Between begin and end, ops are recorded and not run.
   virtual void begin_capture() = 0;
   virtual std::unique_ptr<Graph> end_capture() = 0;
 
+  void pack(const PackArgs& args);
+  void fill_normal(const NormalArgs& args);
   void embed(const EmbedArgs& args, const RaggedBatch& batch);
   void linear(const LinearArgs& args);
   void gated_linear(const GatedLinearArgs& args);
@@ -258,6 +314,8 @@ class Backend {
   Backend() = default;
 
  private:
+  virtual void do_pack(const PackArgs& args) = 0;
+  virtual void do_fill_normal(const NormalArgs& args) = 0;
   virtual void do_embed(const EmbedArgs& args, const RaggedBatch& batch) = 0;
   virtual void do_linear(const LinearArgs& args) = 0;
   virtual void do_gated_linear(const GatedLinearArgs& args) = 0;

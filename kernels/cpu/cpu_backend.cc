@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "kernels/cpu/attention.h"
@@ -29,9 +30,45 @@ class CpuGraph final : public Graph {
   const std::vector<std::function<void()>> ops_;
 };
 
+// Everything enqueued is done already: a copy is there at once.
+class CpuReadback final : public Readback {
+ public:
+  explicit CpuReadback(int64_t bytes) : host_(static_cast<size_t>(bytes)) {}
+  void start(const void* device, int64_t bytes) override {
+    CHECK(bytes >= 0 && bytes <= static_cast<int64_t>(host_.size()));
+    copied_ = static_cast<size_t>(bytes);
+    if (bytes > 0) std::memcpy(host_.data(), device, copied_);
+  }
+  std::span<const std::byte> wait() override { return {host_.data(), copied_}; }
+
+ private:
+  std::vector<std::byte> host_;
+  size_t copied_ = 0;
+};
+
 }  // namespace
 
 CpuBackend::CpuBackend(int threads) : pool_(threads) {}
+
+bool CpuBackend::multiplies(WeightFormat format) const { return !is_quantised(format); }
+
+// Row-major codes, then row-major scales.
+WeightBytes CpuBackend::weight_bytes(WeightFormat format,
+                                     int group,
+                                     int64_t rows,
+                                     int64_t cols) const {
+  const int64_t data = matrix_bytes(format, 0, rows, cols);
+  return {.data = data, .scale = matrix_bytes(format, group, rows, cols) - data};
+}
+
+int64_t CpuBackend::free_bytes() const { return std::numeric_limits<int64_t>::max(); }
+
+std::unique_ptr<Readback> CpuBackend::make_readback(int64_t bytes) {
+  return std::make_unique<CpuReadback>(bytes);
+}
+
+void CpuBackend::do_pack(const PackArgs&) { CHECK(false); }
+void CpuBackend::do_fill_normal(const NormalArgs&) { CHECK(false); }
 
 // Memory the system hands out page by page is zero already, so a large pool costs nothing until it
 // is used; calloc knows that.

@@ -113,6 +113,10 @@ void dot_tile(const DotTile& tile) {
       return dot_format<StoredF16>(tile);
     case WeightFormat::kBf16:
       return dot_format<StoredBf16>(tile);
+    case WeightFormat::kFp8:
+    case WeightFormat::kInt8:
+    case WeightFormat::kInt4:
+      CHECK(false);
   }
 }
 

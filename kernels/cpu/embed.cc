@@ -16,6 +16,10 @@ DType dtype_of(WeightFormat format) {
       return DType::kF16;
     case WeightFormat::kBf16:
       return DType::kBf16;
+    case WeightFormat::kFp8:
+    case WeightFormat::kInt8:
+    case WeightFormat::kInt4:
+      break;
   }
   CHECK(false);
 }

@@ -13,7 +13,7 @@ namespace switchyard::cpu {
 namespace {
 
 const void* row_of(const void* weight, WeightFormat format, int64_t cols, int64_t row) {
-  return static_cast<const char*>(weight) + row * cols * bytes_of(format);
+  return static_cast<const char*>(weight) + row * matrix_bytes(format, 0, 1, cols);
 }
 
 template <typename T>

@@ -89,7 +89,7 @@ void expert_down(ThreadPool& pool, const ExpertDownArgs& args) {
   const int64_t top_k = args.routing.expert.dim(1);
   const int64_t features = args.down.cols;
   const int64_t width = args.down.rows;
-  const int64_t row_bytes = features * bytes_of(args.down.format);
+  const int64_t row_bytes = matrix_bytes(args.down.format, 0, 1, features);
   for_each_expert_tile(pool, args.routing, width, [&](const ExpertTile& tile) {
     std::array<float, kTileRows * kTileOutputs> product;
     std::array<const float*, kTileRows> x{};

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -35,6 +36,21 @@ class NullGraph final : public Graph {
 
  private:
   const std::vector<std::function<void()>> ops_;
+};
+
+class NullReadback final : public Readback {
+ public:
+  explicit NullReadback(int64_t bytes) : host_(static_cast<size_t>(bytes)) {}
+  void start(const void* device, int64_t bytes) override {
+    CHECK(bytes >= 0 && bytes <= static_cast<int64_t>(host_.size()));
+    copied_ = static_cast<size_t>(bytes);
+    if (bytes > 0) std::memcpy(host_.data(), device, copied_);
+  }
+  std::span<const std::byte> wait() override { return {host_.data(), copied_}; }
+
+ private:
+  std::vector<std::byte> host_;
+  size_t copied_ = 0;
 };
 
 double bytes(const Tensor& tensor) { return static_cast<double>(tensor.bytes()); }
@@ -86,6 +102,26 @@ void NullBackend::reset() {
       "attention", "route",  "expert_up",    "expert_down", "sample"};
   for (int i = 0; i < kOps; ++i) ops_[i] = {.op = kNames[i], .calls = 0, .cost = {}};
 }
+
+bool NullBackend::multiplies(WeightFormat) const { return true; }
+
+WeightBytes NullBackend::weight_bytes(WeightFormat format,
+                                      int group,
+                                      int64_t rows,
+                                      int64_t cols) const {
+  const int64_t data = matrix_bytes(format, 0, rows, cols);
+  return {.data = data, .scale = matrix_bytes(format, group, rows, cols) - data};
+}
+
+int64_t NullBackend::free_bytes() const { return std::numeric_limits<int64_t>::max(); }
+
+std::unique_ptr<Readback> NullBackend::make_readback(int64_t bytes) {
+  return std::make_unique<NullReadback>(bytes);
+}
+
+// Loading is no part of a step.
+void NullBackend::do_pack(const PackArgs&) {}
+void NullBackend::do_fill_normal(const NormalArgs&) {}
 
 Buffer NullBackend::allocate(int64_t bytes) {
   CHECK(bytes >= 0);
@@ -149,7 +185,8 @@ void NullBackend::count(int op, const Cost& cost) {
 // T rows of the table.
 void NullBackend::do_embed(const EmbedArgs& args, const RaggedBatch& batch) {
   const auto rows = static_cast<double>(batch.num_tokens);
-  const auto row_bytes = static_cast<double>(args.table.cols * bytes_of(args.table.format));
+  const auto row_bytes =
+      static_cast<double>(matrix_bytes(args.table.format, 0, 1, args.table.cols));
   count(kEmbed, {.bytes = rows * row_bytes + bytes(args.out)});
 }
 

@@ -54,11 +54,20 @@ class NullBackend final : public Backend {
 
   [[nodiscard]] std::string_view name() const override { return "null"; }
   [[nodiscard]] DType activation_type() const override { return activation_; }
+  [[nodiscard]] bool reads_host_memory() const override { return true; }
+  [[nodiscard]] bool multiplies(WeightFormat format) const override;
+  [[nodiscard]] WeightBytes weight_bytes(WeightFormat format,
+                                         int group,
+                                         int64_t rows,
+                                         int64_t cols) const override;
+
   Buffer allocate(int64_t bytes) override;
+  [[nodiscard]] int64_t free_bytes() const override;
   void upload(void* device, const void* host, int64_t bytes) override;
   void download(void* host, const void* device, int64_t bytes) override;
   void copy(void* to, const void* from, int64_t bytes) override;
   void synchronize() override {}
+  std::unique_ptr<Readback> make_readback(int64_t bytes) override;
   // What is captured counts when the graph is replayed, with the lengths of then.
   void begin_capture() override;
   std::unique_ptr<Graph> end_capture() override;
@@ -69,6 +78,8 @@ class NullBackend final : public Backend {
     int64_t peak = 0;
   };
 
+  void do_pack(const PackArgs& args) override;
+  void do_fill_normal(const NormalArgs& args) override;
   void do_embed(const EmbedArgs& args, const RaggedBatch& batch) override;
   void do_linear(const LinearArgs& args) override;
   void do_gated_linear(const GatedLinearArgs& args) override;
