@@ -19,15 +19,16 @@ struct MadeBackend {
   std::string message;               // which one was chosen and why, or what is wrong
 };
 
-// "auto", or one of backend_names(). Never throws.
+// "auto" (cuda if this build has it and there is a device that it can use, else cpu), or one of
+// backend_names(). Never throws.
 MadeBackend make_backend(std::string_view name, const BackendOptions& options);
 
 // What this build has: "cpu", ...
 std::vector<std::string> backend_names();
 
-// How fast this machine's processors read memory, in bytes per second; what a memory-bound step of
-// the CPU backend is measured against. 0 when there is not memory enough to measure. Takes about a
-// second and up to 1 GiB.
-double measure_read_bandwidth(const BackendOptions& options);
+// How fast the processors of this backend (its name()) read their memory, in bytes per second: what
+// a memory-bound step is measured against. 0 when there is not memory enough to measure. Takes
+// about a second and up to 1 GiB (cuda: 8 GiB).
+double measure_read_bandwidth(std::string_view backend, const BackendOptions& options);
 
 }  // namespace switchyard

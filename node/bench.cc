@@ -157,7 +157,7 @@ Status measure(const BenchOptions& options, nlohmann::ordered_json& report) {
   report["weight_bytes"] = (*timer)->engine().weight_bytes();
   report["rows"] = nlohmann::ordered_json::array();
   print_header(made.message);
-  double before = measure_read_bandwidth(backend_options);
+  double before = measure_read_bandwidth(made.backend->name(), backend_options);
   for (const BenchCase& bench_case : cases_of(options)) {
     const Result<std::vector<StepSample>> counted = (*counter)->run(bench_case);
     if (!counted) return counted.status();
@@ -165,7 +165,7 @@ Status measure(const BenchOptions& options, nlohmann::ordered_json& report) {
     if (!measured) return measured.status();
     Row row = bench_case.decode_steps > 0 ? decode_row(bench_case, *measured, *counted)
                                           : prefill_row(bench_case, *measured, *counted);
-    const double after = measure_read_bandwidth(backend_options);
+    const double after = measure_read_bandwidth(made.backend->name(), backend_options);
     row.bandwidth = std::max(before, after);
     if (row.bandwidth > 0) row.floor_share = row.bytes / row.bandwidth / row.step_seconds;
     before = after;

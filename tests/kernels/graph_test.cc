@@ -85,7 +85,7 @@ TEST(MakeBackend, NamesWhatThereIsWhenAskedForSomethingElse) {
 }
 
 TEST(ReadBandwidth, IsPlausible) {
-  const double bytes_per_second = measure_read_bandwidth({.threads = 2});
+  const double bytes_per_second = measure_read_bandwidth("cpu", {.threads = 2});
   EXPECT_GT(bytes_per_second, 1e8);
   EXPECT_LT(bytes_per_second, 1e13);
 }

@@ -1,0 +1,96 @@
+// A warp's view of one packed weight tile (tile_layout.h): loading its lanes' pieces, and turning
+// codes into tensor core operands.
+#pragma once
+
+#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/tile_layout.h"
+
+namespace switchyard::cuda {
+
+__device__ __forceinline__ uint32_t sub_bf16x2(uint32_t a, uint32_t b) {
+  uint32_t d;  // a - b as fma(b, -1, a): exact here
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(b), "r"(0xbf80bf80u), "r"(a));
+  return d;
+}
+__device__ __forceinline__ uint32_t mul_bf16x2(uint32_t a, uint32_t b) {
+  uint32_t d;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(0x80008000u));
+  return d;
+}
+
+// Unscaled: codes as bf16, which holds every code of every format exactly.
+template <WeightFormat kFormat>
+struct Tile {
+  static constexpr int kBytes = static_cast<int>(tile_bytes(kFormat));
+  static constexpr int kPieces = kBytes / 512;
+  static constexpr bool kScaled = is_quantised(kFormat);
+
+  uint4 piece[kPieces];
+
+  // `tile` is the address of the whole tile, the same in all lanes.
+  __device__ __forceinline__ void load(const char* tile, int lane) {
+#pragma unroll
+    for (int p = 0; p < kPieces; ++p) piece[p] = load_streamed(tile + p * 512 + lane * 16);
+  }
+  __device__ __forceinline__ void clear() {
+    // Of int4 the zero code is 8.
+    const uint32_t zero = kFormat == WeightFormat::kInt4 ? 0x88888888u : 0u;
+#pragma unroll
+    for (int p = 0; p < kPieces; ++p) piece[p] = uint4{zero, zero, zero, zero};
+  }
+
+  // The operand of step j, a compile-time constant after unrolling.
+  __device__ __forceinline__ Fragment fragment(int j) const {
+    Fragment f;
+    if constexpr (kFormat == WeightFormat::kInt4) {
+      const uint32_t word = j == 0   ? piece[0].x
+                            : j == 1 ? piece[0].y
+                            : j == 2 ? piece[0].z
+                                     : piece[0].w;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        // 128 + (code + 8) is 0x4300 | (code + 8).
+        const uint32_t biased = ((word >> (4 * i)) & 0x000f000fu) | 0x43004300u;
+        f.a[i] = sub_bf16x2(biased, 0x43084308u);
+      }
+    } else if constexpr (kFormat == WeightFormat::kBf16) {
+      const uint4& p = piece[j];
+      f = {{p.x, p.y, p.z, p.w}};
+    } else {
+      const uint4& p = piece[j / 2];
+      const uint32_t low = j % 2 == 0 ? p.x : p.z;
+      const uint32_t high = j % 2 == 0 ? p.y : p.w;
+      f = {{of_bytes(low, 0x4140), of_bytes(low, 0x4342), of_bytes(high, 0x4140),
+            of_bytes(high, 0x4342)}};
+    }
+    return f;
+  }
+
+ private:
+  // Two codes of a byte each, selected into the low bytes of the halves.
+  static __device__ __forceinline__ uint32_t of_bytes(uint32_t word, uint32_t select) {
+    const uint32_t bytes = __byte_perm(word, 0u, select);
+    if constexpr (kFormat == WeightFormat::kInt8) {
+      // 128 + (code mod 128), less 128 or, for a negative code, 256.
+      return sub_bf16x2((bytes & 0x007f007fu) | 0x43004300u, (bytes & 0x00800080u) | 0x43004300u);
+    } else {
+      // E4M3 bits as those of a bf16 that is 2^-120 times the value, subnormals too.
+      const uint32_t small = ((bytes & 0x00800080u) << 8) | ((bytes & 0x007f007fu) << 4);
+      return mul_bf16x2(small, 0x7b807b80u);
+    }
+  }
+};
+
+// The scales of rows g and g + 8 of row tile r. `groups` is groups_of(group, cols).
+template <WeightFormat kFormat>
+__device__ __forceinline__ float2
+load_scales(const void* scale, int64_t row_tile, int groups, int group, int lane) {
+  const int64_t pair = (row_tile * groups + group) * 8 + lane / 4;
+  if constexpr (kFormat == WeightFormat::kFp8) {
+    return __ldg(static_cast<const float2*>(scale) + pair);
+  } else {
+    return __half22float2(__ldg(static_cast<const __half2*>(scale) + pair));
+  }
+}
+
+}  // namespace switchyard::cuda
