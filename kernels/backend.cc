@@ -65,6 +65,11 @@ void Backend::pack(const PackArgs& args) {
   check_matrix(args.out, args.out.rows, args.out.cols);
   CHECK(args.source.dtype != DType::kI32);
   CHECK(args.source.is(args.source.dtype, {args.out.rows, args.out.cols}));
+  if (!args.given_scale.empty()) {
+    CHECK(args.out.format == WeightFormat::kFp8);
+    const int64_t groups = (args.out.cols + args.out.group - 1) / args.out.group;
+    CHECK(args.given_scale.is(DType::kF32, {args.out.rows, groups}));
+  }
   do_pack(args);
 }
 

@@ -219,6 +219,9 @@ struct PackArgs {
   Weight out;                                // data and scale: memory of weight_bytes()
   Tensor source;                             // [rows, cols] f32, f16 or bf16, row-major, device
   ScaleChoice scales = ScaleChoice::kRound;  // of a quantised format
+  // Of fp8 only: [rows, groups of a row] f32, device. Not empty: these are the scales, so that
+  // numbers which were codes of theirs become the same codes.
+  Tensor given_scale{};
 };
 
 // out ~ N(0, deviation^2), from (seed, index of the element) alone; a backend's own numbers.

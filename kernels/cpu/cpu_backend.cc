@@ -11,6 +11,7 @@
 #include "kernels/cpu/embed.h"
 #include "kernels/cpu/linear.h"
 #include "kernels/cpu/moe.h"
+#include "kernels/cpu/pack.h"
 #include "kernels/cpu/sample.h"
 #include "kernels/cpu/short_conv.h"
 
@@ -50,15 +51,13 @@ class CpuReadback final : public Readback {
 
 CpuBackend::CpuBackend(int threads) : pool_(threads) {}
 
-bool CpuBackend::multiplies(WeightFormat format) const { return !is_quantised(format); }
+bool CpuBackend::multiplies(WeightFormat) const { return true; }
 
-// Row-major codes, then row-major scales.
 WeightBytes CpuBackend::weight_bytes(WeightFormat format,
                                      int group,
                                      int64_t rows,
                                      int64_t cols) const {
-  const int64_t data = matrix_bytes(format, 0, rows, cols);
-  return {.data = data, .scale = matrix_bytes(format, group, rows, cols) - data};
+  return cpu::bytes_of_rows(format, group, cols, rows);
 }
 
 int64_t CpuBackend::free_bytes() const { return std::numeric_limits<int64_t>::max(); }
@@ -67,8 +66,15 @@ std::unique_ptr<Readback> CpuBackend::make_readback(int64_t bytes) {
   return std::make_unique<CpuReadback>(bytes);
 }
 
-void CpuBackend::do_pack(const PackArgs&) { CHECK(false); }
-void CpuBackend::do_fill_normal(const NormalArgs&) { CHECK(false); }
+void CpuBackend::do_pack(const PackArgs& args) {
+  CHECK(!capture_);
+  cpu::pack(pool_, args);
+}
+
+void CpuBackend::do_fill_normal(const NormalArgs& args) {
+  CHECK(!capture_);
+  cpu::fill_normal(pool_, args);
+}
 
 // Memory the system hands out page by page is zero already, so a large pool costs nothing until it
 // is used; calloc knows that.

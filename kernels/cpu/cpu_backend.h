@@ -19,7 +19,7 @@ class CpuBackend final : public Backend {
   [[nodiscard]] DType activation_type() const override { return DType::kF32; }
 
   [[nodiscard]] bool reads_host_memory() const override { return true; }
-  [[nodiscard]] bool multiplies(WeightFormat format) const override;
+  [[nodiscard]] bool multiplies(WeightFormat) const override;
   [[nodiscard]] WeightBytes weight_bytes(WeightFormat format,
                                          int group,
                                          int64_t rows,

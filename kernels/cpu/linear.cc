@@ -6,15 +6,11 @@
 #include <array>
 
 #include "kernels/cpu/activation.h"
-#include "kernels/cpu/dot.h"
 #include "kernels/cpu/norm.h"
+#include "kernels/cpu/pack.h"
 
 namespace switchyard::cpu {
 namespace {
-
-const void* row_of(const void* weight, WeightFormat format, int64_t cols, int64_t row) {
-  return static_cast<const char*>(weight) + row * matrix_bytes(format, 0, 1, cols);
-}
 
 template <typename T>
 std::array<T*, kTileRows> row_pointers(T* first, int64_t stride, int rows) {
@@ -38,20 +34,38 @@ void for_each_tile(ThreadPool& pool, int64_t rows, int64_t outputs, const Body& 
 
 }  // namespace
 
+void set_weight(DotTile& tile, const Weight& weight, int64_t begin) {
+  const WeightBytes offset = bytes_of_rows(weight.format, weight.group, weight.cols, begin);
+  tile.weight = static_cast<const char*>(weight.data) + offset.data;
+  tile.scale =
+      weight.scale == nullptr ? nullptr : static_cast<const char*>(weight.scale) + offset.scale;
+  tile.format = weight.format;
+  tile.group = weight.group;
+  tile.cols = weight.cols;
+}
+
+Weight matrix_of(const ExpertWeight& weight, int64_t expert) {
+  return {.data = weight.data[expert],
+          .scale = weight.scale == nullptr ? nullptr : weight.scale[expert],
+          .format = weight.format,
+          .group = weight.group,
+          .rows = weight.rows,
+          .cols = weight.cols};
+}
+
 void project(ThreadPool& pool, const ProjectArgs& args) {
   const float* x = args.x.f32();
   const Weight& weight = args.weight;
   for_each_tile(pool, args.x.dim(0), weight.rows, [&](int64_t m, int rows, int64_t n, int outputs) {
     std::array<float, kTileRows * kTileOutputs> product;
     const auto x_rows = row_pointers(x + m * weight.cols, weight.cols, rows);
-    dot_tile({.x = x_rows.data(),
-              .rows = rows,
-              .weight = row_of(weight.data, weight.format, weight.cols, n),
-              .format = weight.format,
-              .cols = weight.cols,
-              .outputs = outputs,
-              .out = product.data(),
-              .out_stride = outputs});
+    DotTile tile{.x = x_rows.data(),
+                 .rows = rows,
+                 .outputs = outputs,
+                 .out = product.data(),
+                 .out_stride = outputs};
+    set_weight(tile, weight, n);
+    dot_tile(tile);
     for (int i = 0; i < rows; ++i) {
       const float* from = product.data() + i * outputs;
       float* out = args.out + (m + i) * args.out_stride + n;
@@ -70,14 +84,12 @@ void gated_tile(const GatedTile& tile) {
   std::array<float, kTileRows * kTileOutputs> up;
   DotTile dot{.x = tile.x,
               .rows = tile.rows,
-              .weight = row_of(tile.gate, tile.format, tile.cols, tile.begin),
-              .format = tile.format,
-              .cols = tile.cols,
               .outputs = tile.outputs,
               .out = gate.data(),
               .out_stride = tile.outputs};
+  set_weight(dot, tile.gate, tile.begin);
   dot_tile(dot);
-  dot.weight = row_of(tile.up, tile.format, tile.cols, tile.begin);
+  set_weight(dot, tile.up, tile.begin);
   dot.out = up.data();
   dot_tile(dot);
   silu_multiply(gate.data(), up.data(), int64_t{tile.rows} * tile.outputs);
@@ -106,10 +118,8 @@ void gated_linear(ThreadPool& pool, const GatedLinearArgs& args) {
     gated_tile({.x = x_rows.data(),
                 .out = out_rows.data(),
                 .rows = rows,
-                .gate = gate.data,
-                .up = args.up.data,
-                .format = gate.format,
-                .cols = gate.cols,
+                .gate = gate,
+                .up = args.up,
                 .begin = n,
                 .outputs = outputs});
   });

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/dot.h"
 #include "kernels/cpu/thread_pool.h"
 
 namespace switchyard::cpu {
@@ -22,16 +23,19 @@ struct ProjectArgs {
 };
 void project(ThreadPool& pool, const ProjectArgs& args);
 
+// The outputs from `begin` on of a matrix, as the weights of a tile that has everything else.
+void set_weight(DotTile& tile, const Weight& weight, int64_t begin);
+
+// Expert e's matrix.
+Weight matrix_of(const ExpertWeight& weight, int64_t expert);
+
 // out[m] = silu(x[m] gate^T) * (x[m] up^T) for the outputs [begin, begin + outputs) of two
-// matrices of one shape and format.
+// matrices of one shape.
 struct GatedTile {
   const float* const* x = nullptr;  // [rows] pointers, rows <= kTileRows
   float* const* out = nullptr;      // [rows] pointers to whole output rows
   int rows = 0;
-  const void* gate = nullptr;
-  const void* up = nullptr;
-  WeightFormat format = WeightFormat::kF32;
-  int64_t cols = 0;
+  Weight gate, up;
   int64_t begin = 0;
   int outputs = 0;  // <= kTileOutputs
 };

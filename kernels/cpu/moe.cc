@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 
-#include "kernels/cpu/dot.h"
 #include "kernels/cpu/linear.h"
 
 namespace switchyard::cpu {
@@ -76,10 +75,8 @@ void expert_up(ThreadPool& pool, const ExpertUpArgs& args) {
     gated_tile({.x = x.data(),
                 .out = out.data(),
                 .rows = tile.rows,
-                .gate = args.gate.data[tile.expert],
-                .up = args.up.data[tile.expert],
-                .format = args.gate.format,
-                .cols = width,
+                .gate = matrix_of(args.gate, tile.expert),
+                .up = matrix_of(args.up, tile.expert),
                 .begin = tile.begin,
                 .outputs = tile.outputs});
   });
@@ -89,20 +86,17 @@ void expert_down(ThreadPool& pool, const ExpertDownArgs& args) {
   const int64_t top_k = args.routing.expert.dim(1);
   const int64_t features = args.down.cols;
   const int64_t width = args.down.rows;
-  const int64_t row_bytes = matrix_bytes(args.down.format, 0, 1, features);
   for_each_expert_tile(pool, args.routing, width, [&](const ExpertTile& tile) {
     std::array<float, kTileRows * kTileOutputs> product;
     std::array<const float*, kTileRows> x{};
     for (int i = 0; i < tile.rows; ++i) x[i] = args.hidden.f32() + tile.entry[i] * features;
-    dot_tile(
-        {.x = x.data(),
-         .rows = tile.rows,
-         .weight = static_cast<const char*>(args.down.data[tile.expert]) + tile.begin * row_bytes,
-         .format = args.down.format,
-         .cols = features,
-         .outputs = tile.outputs,
-         .out = product.data(),
-         .out_stride = tile.outputs});
+    DotTile dot{.x = x.data(),
+                .rows = tile.rows,
+                .outputs = tile.outputs,
+                .out = product.data(),
+                .out_stride = tile.outputs};
+    set_weight(dot, matrix_of(args.down, tile.expert), tile.begin);
+    dot_tile(dot);
     for (int i = 0; i < tile.rows; ++i) {
       std::copy_n(product.data() + i * tile.outputs, tile.outputs,
                   args.expert_work.f32() + tile.entry[i] * width + tile.begin);

@@ -5,11 +5,13 @@
 #include <numeric>
 
 #include "kernels/cpu/cpu_backend.h"
+#include "tests/kernels/cpu_weight.h"
 #include "tests/kernels/reference.h"
 
 namespace switchyard {
 namespace {
 
+using reference::CpuWeight;
 using reference::Doubles;
 using reference::expect_close;
 using reference::Owned;
@@ -18,7 +20,7 @@ constexpr int64_t kWidth = 37;
 constexpr int64_t kHidden = 45;
 
 struct Case {
-  DType dtype;
+  WeightFormat format;
   int64_t tokens;
   int64_t experts;
   int top_k;
@@ -42,10 +44,12 @@ struct RoutingMemory {
 class Moe : public testing::TestWithParam<Case> {};
 
 TEST_P(Moe, RoutesByTheBiasedScoreAndWeighsByTheUnbiased) {
-  const auto [dtype, tokens, experts, top_k] = GetParam();
+  const auto [format, tokens, experts, top_k] = GetParam();
   const Owned x = Owned::random(DType::kF32, {tokens, kWidth}, 1);
   const Owned gain = Owned::random(DType::kF32, {kWidth}, 2);
-  const Owned router = Owned::random(dtype, {experts, kWidth}, 3, 0.4);
+  // A router is never quantised.
+  const CpuWeight router = CpuWeight::random(is_quantised(format) ? WeightFormat::kBf16 : format,
+                                             experts, kWidth, 3, 0.4);
   const Owned bias = Owned::random(DType::kF32, {experts}, 4, 0.3);
   Owned normed = Owned::poisoned(DType::kF32, {tokens, kWidth});
   const RoutingMemory routing(tokens, top_k, experts);
@@ -53,7 +57,7 @@ TEST_P(Moe, RoutesByTheBiasedScoreAndWeighsByTheUnbiased) {
   backend.route(
       {.routing = routing.view(),
        .input = {.x = x.view(), .gain = gain.view(), .epsilon = 1e-5f, .normed = normed.view()},
-       .router = router.weight(),
+       .router = router.view(),
        .bias = bias.view(),
        .spec = {.top_k = top_k, .renormalise_epsilon = 1e-6f, .scale = 2.5f}});
 
@@ -107,13 +111,17 @@ RoutingMemory made_up_routing(const Case& test) {
 }
 
 struct Experts {
-  Experts(DType dtype, int64_t count, int64_t rows, int64_t cols, uint32_t seed)
-      : all(Owned::random(dtype, {count * rows, cols}, seed, 0.3)) {
+  Experts(WeightFormat format, int64_t count, int64_t rows, int64_t cols, uint32_t seed)
+      : all(CpuWeight::random(format, count * rows, cols, seed, 0.3)) {
+    const WeightBytes each = CpuBackend(1).weight_bytes(format, all.view().group, rows, cols);
     for (int64_t e = 0; e < count; ++e) {
-      pointers.push_back(static_cast<char*>(all.view().data) + e * rows * cols * bytes_of(dtype));
+      codes.push_back(all.data().data() + e * each.data);
+      scales.push_back(all.scale_bytes().data() + e * each.scale);
     }
-    view = {.data = pointers.data(),
-            .format = format_of(dtype),
+    view = {.data = codes.data(),
+            .scale = is_quantised(format) ? scales.data() : nullptr,
+            .format = format,
+            .group = all.view().group,
             .experts = count,
             .rows = rows,
             .cols = cols};
@@ -125,8 +133,8 @@ struct Experts {
     const int64_t size = view.rows * view.cols;
     return {values.begin() + e * size, values.begin() + (e + 1) * size};
   }
-  Owned all;
-  std::vector<const void*> pointers;
+  CpuWeight all;
+  std::vector<const void*> codes, scales;
   ExpertWeight view;
 };
 
@@ -135,10 +143,10 @@ Doubles row_of(const Doubles& matrix, int64_t row, int64_t width) {
 }
 
 TEST_P(Moe, SendsEachTokenThroughItsExperts) {
-  const auto [dtype, tokens, experts, top_k] = GetParam();
+  const auto [format, tokens, experts, top_k] = GetParam();
   const RoutingMemory routing = made_up_routing(GetParam());
-  const Experts gate(dtype, experts, kHidden, kWidth, 1), up(dtype, experts, kHidden, kWidth, 2),
-      down(dtype, experts, kWidth, kHidden, 3);
+  const Experts gate(format, experts, kHidden, kWidth, 1), up(format, experts, kHidden, kWidth, 2),
+      down(format, experts, kWidth, kHidden, 3);
   const Owned x = Owned::random(DType::kF32, {tokens, kWidth}, 4);
   const Owned residual = Owned::random(DType::kF32, {tokens, kWidth}, 5);
 
@@ -179,16 +187,20 @@ TEST_P(Moe, SendsEachTokenThroughItsExperts) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes,
                          Moe,
-                         testing::Values(Case{DType::kF32, 1, 7, 3},
-                                         Case{DType::kBf16, 1, 32, 4},
-                                         Case{DType::kF16, 5, 8, 2},
-                                         Case{DType::kBf16, 130, 9, 3},
-                                         Case{DType::kF32, 3, 4, 4}));
+                         testing::Values(Case{WeightFormat::kF32, 1, 7, 3},
+                                         Case{WeightFormat::kBf16, 1, 32, 4},
+                                         Case{WeightFormat::kF16, 5, 8, 2},
+                                         Case{WeightFormat::kBf16, 130, 9, 3},
+                                         Case{WeightFormat::kF32, 3, 4, 4},
+                                         Case{WeightFormat::kInt4, 1, 32, 4},
+                                         Case{WeightFormat::kInt4, 130, 9, 3},
+                                         Case{WeightFormat::kInt8, 5, 8, 2},
+                                         Case{WeightFormat::kFp8, 13, 7, 3}));
 
 TEST(MoeBatch, GivesATokenTheSameBitsAloneAndAmongOthers) {
-  const Case test{DType::kBf16, 60, 9, 3};
+  const Case test{WeightFormat::kInt4, 60, 9, 3};
   const RoutingMemory routing = made_up_routing(test);
-  const Experts gate(test.dtype, 9, kHidden, kWidth, 1), up(test.dtype, 9, kHidden, kWidth, 2);
+  const Experts gate(test.format, 9, kHidden, kWidth, 1), up(test.format, 9, kHidden, kWidth, 2);
   const Owned x = Owned::random(DType::kF32, {60, kWidth}, 4);
   Owned batched = Owned::poisoned(DType::kF32, {60 * 3, kHidden});
   Owned alone = Owned::poisoned(DType::kF32, {3, kHidden});
@@ -200,7 +212,7 @@ TEST(MoeBatch, GivesATokenTheSameBitsAloneAndAmongOthers) {
                      .up = up.view});
   backend.expert_up({.out = alone.view(),
                      .x = x.view().first(1),
-                     .routing = made_up_routing({test.dtype, 1, 9, 3}).view(),
+                     .routing = made_up_routing({test.format, 1, 9, 3}).view(),
                      .gate = gate.view,
                      .up = up.view});
   EXPECT_EQ(0, std::memcmp(alone.view().data, batched.view().data, alone.view().bytes()));
