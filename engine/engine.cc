@@ -54,13 +54,14 @@ EngineOptions resolve(EngineOptions options, const ModelConfig& config, const Ca
 }
 
 Result<WeightStore> open_weights(const ModelSource& source, Backend& backend) {
+  if (Status status = check(source.plan, backend); !status.ok()) return status;
   switch (source.weights) {
     case WeightOrigin::kCheckpoint:
-      return WeightStore::open(source.folder, backend);
+      return WeightStore::open(source.folder, backend, source.plan);
     case WeightOrigin::kRandom:
-      return WeightStore(random_weights(source.seed, backend), backend);
+      return WeightStore(random_weights(source.seed), backend, source.plan);
     case WeightOrigin::kShapesOnly:
-      return WeightStore(shapes_only(), backend);
+      return WeightStore(shapes_only(), backend, source.plan);
   }
   CHECK(false);
 }

@@ -16,6 +16,7 @@
 #include "engine/request/request.h"
 #include "engine/request/sequence.h"
 #include "engine/text/tokenizer.h"
+#include "engine/weights/weight_plan.h"
 #include "kernels/backend.h"
 
 namespace switchyard {
@@ -41,6 +42,7 @@ struct ModelSource {
   std::filesystem::path folder;
   WeightOrigin weights = WeightOrigin::kCheckpoint;
   uint64_t seed = 0;
+  WeightPlan plan{};  // the formats that they are kept in
 };
 
 // What one step did. Called on the step thread; must return at once.

@@ -26,7 +26,7 @@ Result<std::unique_ptr<const Model>> Model::load(ModelConfig config, WeightStore
 Status Model::take_weights() {
   const int64_t vocab = config_.vocab_size;
   const int64_t hidden = config_.hidden_size;
-  Result<Weight> embedding = store_.matrix(config_.embedding, vocab, hidden);
+  Result<Weight> embedding = store_.embedding(config_.embedding, vocab, hidden);
   if (!embedding) return embedding.status();
   embedding_ = *embedding;
   for (size_t i = 0; i < config_.layers.size(); ++i) {
@@ -38,7 +38,7 @@ Status Model::take_weights() {
   Result<Tensor> gain = store_.gain(config_.final_gain, hidden);
   if (!gain) return gain.status();
   final_norm_ = {.gain = *gain, .epsilon = config_.norm_epsilon};
-  Result<Weight> head = store_.matrix(config_.head, vocab, hidden);
+  Result<Weight> head = store_.head(config_.head, vocab, hidden);
   if (!head) return head.status();
   head_ = *head;
   return store_.finish(config_.ignorable);

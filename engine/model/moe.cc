@@ -6,7 +6,7 @@ Result<Moe> Moe::load(const MoeSpec& spec,
                       const Norm& norm,
                       const Place& place,
                       WeightStore& store) {
-  Result<Weight> router = store.matrix(spec.router_weight, spec.experts, place.hidden_size);
+  Result<Weight> router = store.router(spec.router_weight, spec.experts, place.hidden_size);
   if (!router) return router.status();
   Moe moe(spec.router, norm, place);
   moe.router_ = *router;

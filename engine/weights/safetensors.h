@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,13 +40,21 @@ enum class ElementType : uint8_t {
 int64_t bytes_of(ElementType type);
 std::string_view name_of(ElementType type);  // as the format spells it: "BF16"
 
+// Values that are to be made up by a backend: its own numbers of `seed`, N(0, deviation^2).
+struct DrawnValues {
+  uint64_t seed = 0;
+  float deviation = 1;
+};
+
 // A tensor where it lies: `data` belongs to whoever handed this out, and may be misaligned for its
-// type (the format promises no alignment).
+// type (the format promises no alignment). Or one whose values lie nowhere yet: `drawn`, not
+// `data`.
 struct StoredTensor {
   ElementType type = ElementType::kF32;
   std::vector<int64_t> shape;  // no dimension is negative; the product fits
   const std::byte* data = nullptr;
   int64_t bytes = 0;  // product(shape) * bytes_of(type)
+  std::optional<DrawnValues> drawn{};
 };
 
 using TensorMap = std::map<std::string, StoredTensor, std::less<>>;

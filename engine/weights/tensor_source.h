@@ -12,7 +12,6 @@
 #include "engine/base/result.h"
 #include "engine/weights/mapped_file.h"
 #include "engine/weights/safetensors.h"
-#include "kernels/backend.h"
 
 namespace switchyard {
 
@@ -54,10 +53,10 @@ class TensorSource {
 Result<std::unique_ptr<TensorSource>> open_safetensors(const std::filesystem::path& folder,
                                                        const FileOpener& opener = MappedFile::open);
 
-// bf16 matrices ~ N(0, 1/cols), gains ~ 1, small selection biases: activations stay of order one
-// and routing is spread. A tensor depends on the seed and its own name only. The memory, one copy,
-// is the backend's, which must outlive the source.
-std::unique_ptr<TensorSource> random_weights(uint64_t seed, Backend& backend);
+// bf16 matrices ~ N(0, 1/cols), to be drawn by the backend; gains ~ 1, small selection biases:
+// activations stay of order one and routing is spread. A tensor depends on the seed and its own
+// name only (and on the backend that draws it).
+std::unique_ptr<TensorSource> random_weights(uint64_t seed);
 
 // Tensors of any name whose values are never to be read, except the small ones, which are zeros:
 // enough for the null backend to measure a model.

@@ -1,99 +1,26 @@
 #include "engine/weights/weight_store.h"
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
-#include <optional>
 #include <utility>
 
+#include "engine/weights/stored_values.h"
+
 namespace switchyard {
-namespace {
 
-// The types that weights can be of, as the kernels call them.
-std::optional<DType> float_type(ElementType type) {
-  switch (type) {
-    case ElementType::kF32:
-      return DType::kF32;
-    case ElementType::kF16:
-      return DType::kF16;
-    case ElementType::kBf16:
-      return DType::kBf16;
-    default:
-      return std::nullopt;
-  }
-}
-
-WeightFormat format_of(const StoredTensor& tensor) { return format_of(*float_type(tensor.type)); }
-
-float f32_of_bf16(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
-
-// IEEE half: 1 sign, 5 exponent, 10 fraction bits.
-float f32_of_f16(uint16_t bits) {
-  const uint32_t sign = uint32_t{bits & 0x8000U} << 16;
-  const uint32_t magnitude = bits & 0x7fffU;
-  if (magnitude < 0x0400) {  // zero or subnormal: fraction * 2^-24
-    const float value = static_cast<float>(magnitude) * 0x1p-24F;
-    return sign != 0 ? -value : value;
-  }
-  if (magnitude >= 0x7c00) return std::bit_cast<float>(sign | 0x7f800000U | (magnitude << 13));
-  return std::bit_cast<float>(sign | ((magnitude << 13) + (uint32_t{127 - 15} << 23)));
-}
-
-// The values of a tensor of float type, whatever its alignment.
-std::vector<float> f32_values(const StoredTensor& tensor) {
-  const int64_t each = bytes_of(tensor.type);
-  std::vector<float> values(static_cast<size_t>(tensor.bytes / each));
-  if (tensor.type == ElementType::kF32) {
-    if (!values.empty()) {
-      std::memcpy(values.data(), tensor.data, static_cast<size_t>(tensor.bytes));
-    }
-    return values;
-  }
-  for (size_t i = 0; i < values.size(); ++i) {
-    uint16_t bits = 0;
-    std::memcpy(&bits, tensor.data + static_cast<int64_t>(i) * each, sizeof(bits));
-    values[i] = tensor.type == ElementType::kBf16 ? f32_of_bf16(bits) : f32_of_f16(bits);
-  }
-  return values;
-}
-
-std::string text_of(const std::vector<int64_t>& shape) {
-  std::string text = "[";
-  for (const int64_t size : shape) {
-    if (text.size() > 1) text += ", ";
-    text += std::to_string(size);
-  }
-  return text + "]";
-}
-
-std::string expert_name(const ExpertRequest& request, int64_t expert) {
-  const char* matrix = request.which == ExpertMatrix::kGate ? ".w1.weight"
-                       : request.which == ExpertMatrix::kUp ? ".w3.weight"
-                                                            : ".w2.weight";
-  return std::string(request.prefix) + "." + std::to_string(expert) + matrix;
-}
-
-// Without the addresses of the matrices.
-ExpertWeight expert_shape(const ExpertRequest& request) {
-  const bool down = request.which == ExpertMatrix::kDown;
-  return {.data = nullptr,
-          .format = WeightFormat::kF32,
-          .experts = request.experts,
-          .rows = down ? request.hidden : request.width,
-          .cols = down ? request.width : request.hidden};
-}
-
-}  // namespace
-
-WeightStore::WeightStore(std::unique_ptr<TensorSource> source, Backend& backend)
-    : source_(std::move(source)), backend_(&backend) {
+WeightStore::WeightStore(std::unique_ptr<TensorSource> source,
+                         Backend& backend,
+                         const WeightPlan& plan)
+    : source_(std::move(source)), backend_(&backend), plan_(plan), packer_(backend) {
   CHECK(source_ != nullptr);
+  CHECK_OK(check(plan, backend));
 }
 
-Result<WeightStore> WeightStore::open(const std::filesystem::path& folder, Backend& backend) {
+Result<WeightStore> WeightStore::open(const std::filesystem::path& folder,
+                                      Backend& backend,
+                                      const WeightPlan& plan) {
   Result<std::unique_ptr<TensorSource>> source = open_safetensors(folder);
   if (!source) return source.status();
-  return WeightStore(*std::move(source), backend);
+  return WeightStore(*std::move(source), backend, plan);
 }
 
 Status WeightStore::failure(Code code, std::string_view name, std::string_view what) const {
@@ -110,30 +37,117 @@ Result<StoredTensor> WeightStore::take(std::string_view name,
     return failure(Code::kInvalidArgument, name,
                    "is " + text_of(tensor->shape) + ", should be " + text_of(shapes.front()));
   }
-  if (!float_type(tensor->type)) {
+  return tensor;
+}
+
+Result<StoredTensor> WeightStore::take_floats(std::string_view name,
+                                              TensorRole role,
+                                              std::span<const Shape> shapes) {
+  Result<StoredTensor> tensor = take(name, role, shapes);
+  if (tensor && !float_type(tensor->type)) {
     return failure(Code::kInvalidArgument, name,
                    "is of type " + std::string(name_of(tensor->type)) + ", not F32, F16 or BF16");
   }
   return tensor;
 }
 
-Result<void*> WeightStore::upload(std::string_view name, const void* data, int64_t bytes) {
+Result<WeightStore::Taken> WeightStore::take_matrix(std::string_view name, const Shape& shape) {
+  Result<StoredTensor> tensor = take(name, TensorRole::kMatrix, {&shape, 1});
+  if (!tensor) return tensor.status();
+  if (!weight_format(tensor->type)) {
+    return failure(
+        Code::kInvalidArgument, name,
+        "is of type " + std::string(name_of(tensor->type)) + ", not F32, F16, BF16 or F8_E4M3");
+  }
+  Taken taken{.tensor = *std::move(tensor), .scales = {}};
+  if (taken.tensor.type == ElementType::kF8E4m3) {
+    if (Status status = take_scales(name, taken); !status.ok()) return status;
+  }
+  return taken;
+}
+
+Status WeightStore::take_scales(std::string_view name, Taken& taken) {
+  const std::string blocks = std::string(name) + "_scale_inv";
+  const std::string rows = std::string(name) + "_scale";
+  const bool by_block = source_->has(blocks);
+  if (!by_block && !source_->has(rows)) {
+    return failure(Code::kInvalidArgument, name,
+                   "is of type F8_E4M3 and has neither " + blocks + " nor " + rows);
+  }
+  const auto blocks_in = [](int64_t size) { return (size + kFp8Block - 1) / kFp8Block; };
+  Shape of_blocks = taken.tensor.shape, of_rows = taken.tensor.shape;
+  const size_t last = of_blocks.size() - 1;
+  of_blocks[last - 1] = blocks_in(of_blocks[last - 1]);
+  of_blocks[last] = blocks_in(of_blocks[last]);
+  of_rows.pop_back();
+  Shape of_rows_apart = of_rows;
+  of_rows_apart.push_back(1);
+  const std::vector<Shape> shapes =
+      by_block ? std::vector<Shape>{of_blocks} : std::vector<Shape>{of_rows, of_rows_apart};
+  Result<StoredTensor> scales = take_floats(by_block ? blocks : rows, TensorRole::kMatrix, shapes);
+  if (!scales) return scales.status();
+  taken.scales = f32_values(*scales);
+  taken.block_rows = by_block ? kFp8Block : 1;
+  taken.block_cols = by_block ? kFp8Block : taken.tensor.shape[last];
+  return {};
+}
+
+MatrixSource WeightStore::rows_of(const Taken& taken,
+                                  int64_t index,
+                                  int64_t first_row,
+                                  int64_t rows) {
+  const StoredTensor& tensor = taken.tensor;
+  const size_t last = tensor.shape.size() - 1;
+  const int64_t cols = tensor.shape[last];
+  const int64_t from_row = index * tensor.shape[last - 1] + first_row;
+  const size_t scales_each =
+      taken.scales.size() / static_cast<size_t>(last == 2 ? tensor.shape[0] : 1);
+  const std::span<const float> scales(taken.scales);
+  MatrixSource source{.type = tensor.type, .drawn = tensor.drawn, .rows = rows, .cols = cols};
+  if (!tensor.drawn) source.data = tensor.data + from_row * cols * bytes_of(tensor.type);
+  source.scales = {.values = scales.subspan(static_cast<size_t>(index) * scales_each, scales_each),
+                   .block_rows = taken.block_rows,
+                   .block_cols = taken.block_cols};
+  source.first_row = first_row;
+  return source;
+}
+
+Result<void*> WeightStore::allocate(std::string_view name, int64_t bytes) {
   Buffer buffer = backend_->allocate(bytes);
   if (buffer.empty()) {
     return failure(Code::kResourceExhausted, name,
                    "does not fit: " + std::to_string(bytes) + " bytes");
   }
-  backend_->upload(buffer.data(), data, bytes);
   void* memory = buffer.data();
   buffers_.push_back(std::move(buffer));
   return memory;
+}
+
+Result<void*> WeightStore::upload(std::string_view name, const void* data, int64_t bytes) {
+  Result<void*> memory = allocate(name, bytes);
+  if (memory) backend_->upload(*memory, data, bytes);
+  return memory;
+}
+
+bool WeightStore::in_place(WeightFormat format, const StoredTensor& tensor) const {
+  return backend_->reads_host_memory() && !is_quantised(format) &&
+         format == weight_format(tensor.type);
 }
 
 Result<const std::byte*> WeightStore::place(std::string_view name, const StoredTensor& tensor) {
   const auto known = placed_.find(name);
   if (known != placed_.end()) return known->second;
   const std::byte* data = tensor.data;
-  if (reinterpret_cast<uintptr_t>(data) % static_cast<size_t>(bytes_of(tensor.type)) != 0) {
+  const auto alignment = static_cast<size_t>(bytes_of(tensor.type));
+  if (tensor.drawn) {
+    Result<void*> memory = allocate(name, tensor.bytes);
+    if (!memory) return memory.status();
+    backend_->fill_normal(
+        {.out = Tensor(*memory, *float_type(tensor.type), {tensor.bytes / bytes_of(tensor.type)}),
+         .seed = tensor.drawn->seed,
+         .deviation = tensor.drawn->deviation});
+    data = static_cast<const std::byte*>(*memory);
+  } else if (!backend_->reads_host_memory() || reinterpret_cast<uintptr_t>(data) % alignment != 0) {
     Result<void*> copy = upload(name, data, tensor.bytes);
     if (!copy) return copy.status();
     data = static_cast<const std::byte*>(*copy);
@@ -143,19 +157,70 @@ Result<const std::byte*> WeightStore::place(std::string_view name, const StoredT
   return data;
 }
 
+Result<Weight> WeightStore::product(std::string_view name,
+                                    const Shape& shape,
+                                    WeightChoice choice) {
+  Result<Taken> taken = take_matrix(name, shape);
+  if (!taken) return taken.status();
+  const StoredTensor& tensor = taken->tensor;
+  const WeightFormat format = format_for(choice, *weight_format(tensor.type), *backend_);
+  Weight weight{
+      .format = format, .group = group_for(format, shape[1]), .rows = shape[0], .cols = shape[1]};
+  if (in_place(format, tensor)) {
+    Result<const std::byte*> data = place(name, tensor);
+    if (!data) return data.status();
+    weight.data = *data;
+    return weight;
+  }
+  const auto known = packed_.find({std::string(name), format});
+  if (known != packed_.end()) return known->second;
+
+  const WeightBytes bytes = backend_->weight_bytes(format, weight.group, weight.rows, weight.cols);
+  Result<void*> data = allocate(name, bytes.data);
+  if (!data) return data.status();
+  weight.data = *data;
+  if (bytes.scale > 0) {
+    Result<void*> scale = allocate(name, bytes.scale);
+    if (!scale) return scale.status();
+    weight.scale = *scale;
+  }
+  const MatrixSource source = rows_of(*taken, 0, 0, weight.rows);
+  if (Status status = packer_.pack(source, weight, plan_.scales); !status.ok()) {
+    return failure(status.code(), name, status.message());
+  }
+  packed_.emplace(std::pair(std::string(name), format), weight);
+  bytes_ += weight.bytes();
+  return weight;
+}
+
 Result<Weight> WeightStore::matrix(std::string_view name, int64_t rows, int64_t cols) {
+  return product(name, {rows, cols}, plan_.weights);
+}
+
+Result<Weight> WeightStore::head(std::string_view name, int64_t rows, int64_t cols) {
+  return product(name, {rows, cols}, plan_.head_choice());
+}
+
+Result<Weight> WeightStore::router(std::string_view name, int64_t rows, int64_t cols) {
   const Shape shape = {rows, cols};
-  Result<StoredTensor> tensor = take(name, TensorRole::kMatrix, {&shape, 1});
+  Result<StoredTensor> tensor = take_floats(name, TensorRole::kMatrix, {&shape, 1});
+  if (!tensor) return tensor.status();
+  return product(name, shape, WeightChoice::kAuto);
+}
+
+Result<Weight> WeightStore::embedding(std::string_view name, int64_t rows, int64_t cols) {
+  const Shape shape = {rows, cols};
+  Result<StoredTensor> tensor = take_floats(name, TensorRole::kMatrix, {&shape, 1});
   if (!tensor) return tensor.status();
   Result<const std::byte*> data = place(name, *tensor);
   if (!data) return data.status();
-  return Weight{.data = *data, .format = format_of(*tensor), .rows = rows, .cols = cols};
+  return Weight{.data = *data, .format = *weight_format(tensor->type), .rows = rows, .cols = cols};
 }
 
 Result<Tensor> WeightStore::small(std::string_view name,
                                   TensorRole role,
                                   std::span<const Shape> shapes) {
-  Result<StoredTensor> tensor = take(name, role, shapes);
+  Result<StoredTensor> tensor = take_floats(name, role, shapes);
   if (!tensor) return tensor.status();
   return table(name, f32_values(*tensor));
 }
@@ -186,63 +251,9 @@ Result<Tensor> WeightStore::taps(std::string_view name, int64_t channels, int64_
   return Tensor(flat->data, DType::kF32, {channels, kernel});
 }
 
-Result<ExpertWeight> WeightStore::experts(const ExpertRequest& request) {
-  CHECK(request.experts > 0);
-  // What is absent is reported in the published layout's names.
-  const std::string prefix(request.prefix);
-  const bool stacked =
-      !source_->has(expert_name(request, 0)) &&
-      (source_->has(prefix + ".gate_up_proj") || source_->has(prefix + ".down_proj"));
-  return stacked ? experts_stacked(request) : experts_one_by_one(request);
-}
-
-Result<ExpertWeight> WeightStore::experts_one_by_one(const ExpertRequest& request) {
-  ExpertWeight weight = expert_shape(request);
-  std::vector<const void*> addresses;
-  for (int64_t expert = 0; expert < request.experts; ++expert) {
-    const std::string name = expert_name(request, expert);
-    Result<Weight> matrix = this->matrix(name, weight.rows, weight.cols);
-    if (!matrix) return matrix.status();
-    if (expert > 0 && matrix->format != weight.format) {
-      return failure(Code::kInvalidArgument, name, "is not of the type of the experts before it");
-    }
-    weight.format = matrix->format;
-    addresses.push_back(matrix->data);
-  }
-  Result<void*> table = upload(request.prefix, addresses.data(),
-                               static_cast<int64_t>(addresses.size() * sizeof(void*)));
-  if (!table) return table.status();
-  weight.data = static_cast<const void* const*>(*table);
-  return weight;
-}
-
-Result<ExpertWeight> WeightStore::experts_stacked(const ExpertRequest& request) {
-  ExpertWeight weight = expert_shape(request);
-  const bool down = request.which == ExpertMatrix::kDown;
-  const std::string name = std::string(request.prefix) + (down ? ".down_proj" : ".gate_up_proj");
-  const Shape shape = down ? Shape{request.experts, request.hidden, request.width}
-                           : Shape{request.experts, 2 * request.width, request.hidden};
-  Result<StoredTensor> tensor = take(name, TensorRole::kMatrix, {&shape, 1});
-  if (!tensor) return tensor.status();
-  Result<const std::byte*> data = place(name, *tensor);
-  if (!data) return data.status();
-  weight.format = format_of(*tensor);
-
-  const int64_t stride = tensor->bytes / request.experts;
-  const int64_t first = request.which == ExpertMatrix::kUp ? weight.bytes_per_expert() : 0;
-  std::vector<const void*> addresses;
-  for (int64_t expert = 0; expert < request.experts; ++expert) {
-    addresses.push_back(*data + expert * stride + first);
-  }
-  Result<void*> table =
-      upload(name, addresses.data(), static_cast<int64_t>(addresses.size() * sizeof(void*)));
-  if (!table) return table.status();
-  weight.data = static_cast<const void* const*>(*table);
-  return weight;
-}
-
-Status WeightStore::finish(std::span<const std::string> ignorable) const {
+Status WeightStore::finish(std::span<const std::string> ignorable) {
   constexpr size_t kNamed = 4;
+  packer_.release();
   std::vector<std::string> left = source_->untaken();
   std::erase_if(left, [&](const std::string& name) {
     return std::find(ignorable.begin(), ignorable.end(), name) != ignorable.end();

@@ -1,8 +1,15 @@
 // WeightStore: turns a source's tensors into what the ops take, checks each, and owns the memory
 // they lie in. Loading is: take everything that the model needs, then finish().
 //
-// Matrices are used where they lie (the mapped file), or, when their alignment does not allow that,
-// copied once into the backend's memory. Small tensors always become f32 in the backend's memory.
+// Matrices that products read are packed by the backend, in the format that the plan says; where
+// they are plain numbers already and the backend reads host memory they are used where they lie
+// (the mapped file), or, when their alignment does not allow that, copied once. Small tensors
+// always become f32 in the backend's memory.
+//
+// A checkpoint may itself be fp8: F8_E4M3 tensors NAME with NAME_scale_inv (f32, f16 or bf16, one
+// for each block of 128 x 128) or NAME_scale (one for each row). Kept as fp8 their codes stay what
+// they are, with the scales written out for every row and 128 (64, 32) columns.
+//
 // One thread at a time. Weights stay valid as long as the store, which may be moved.
 #pragma once
 
@@ -13,10 +20,14 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "engine/base/result.h"
+#include "engine/weights/matrix_source.h"
 #include "engine/weights/tensor_source.h"
+#include "engine/weights/weight_packer.h"
+#include "engine/weights/weight_plan.h"
 #include "kernels/backend.h"
 
 namespace switchyard {
@@ -34,13 +45,20 @@ struct ExpertRequest {
 
 class WeightStore {
  public:
-  // `backend` must outlive the store.
-  WeightStore(std::unique_ptr<TensorSource> source, Backend& backend);
-  static Result<WeightStore> open(const std::filesystem::path& folder, Backend& backend);
+  // `backend` must outlive the store and multiply what the plan asks for.
+  WeightStore(std::unique_ptr<TensorSource> source, Backend& backend, const WeightPlan& plan = {});
+  static Result<WeightStore> open(const std::filesystem::path& folder,
+                                  Backend& backend,
+                                  const WeightPlan& plan = {});
 
-  // Each fails, naming source and tensor, if it is absent, of another shape, or not a float type.
+  // Each fails, naming source and tensor, if it is absent, of another shape, not a float type (or,
+  // of a product's matrix, F8_E4M3 with scales), or if there is no memory for it.
 
-  Result<Weight> matrix(std::string_view name, int64_t rows, int64_t cols);
+  Result<Weight> matrix(std::string_view name, int64_t rows, int64_t cols);  // as plan.weights says
+  Result<Weight> head(std::string_view name, int64_t rows, int64_t cols);    // plan.head_choice()
+  Result<Weight> router(std::string_view name, int64_t rows, int64_t cols);  // never quantised
+  // Row-major floats as they are stored, for looking rows up.
+  Result<Weight> embedding(std::string_view name, int64_t rows, int64_t cols);
   Result<Tensor> gain(std::string_view name, int64_t length);            // [length] f32
   Result<Tensor> selection_bias(std::string_view name, int64_t length);  // [length] f32
   // [channels, kernel] f32 from [channels, 1, kernel] or [channels, kernel].
@@ -53,28 +71,67 @@ class WeightStore {
   Result<Tensor> table(std::string_view name, std::span<const float> values);
 
   // ok when every tensor of the source was taken or is `ignorable`; otherwise names what was not.
-  [[nodiscard]] Status finish(std::span<const std::string> ignorable) const;
+  // Nothing more can be taken.
+  Status finish(std::span<const std::string> ignorable);
 
-  // Of all weights handed out; a tensor taken twice counts once.
+  // Of all weights handed out; a tensor taken twice in one format counts once.
   [[nodiscard]] int64_t bytes() const { return bytes_; }
   [[nodiscard]] Backend& backend() const { return *backend_; }
 
  private:
   using Shape = std::vector<int64_t>;
-  // A tensor of a usable type and one of the shapes, the first of which is the one to ask for.
+  // A matrix, or a stack of them, and the scales of all if it is fp8.
+  struct Taken {
+    StoredTensor tensor;
+    std::vector<float> scales;
+    int64_t block_rows = 1, block_cols = 1;  // of the scales
+  };
+  // One expert's matrix: these rows of a matrix of the tensor of that name.
+  struct ExpertPart {
+    std::string name;
+    std::shared_ptr<const Taken> taken;
+    int64_t index = 0;  // of the matrix in the stack
+    int64_t first_row = 0;
+  };
+
+  // A tensor of one of the shapes, the first of which is the one to ask for.
   Result<StoredTensor> take(std::string_view name, TensorRole role, std::span<const Shape> shapes);
-  // Where the ops may read the tensor: where it lies, or a copy.
+  // A tensor of plain numbers.
+  Result<StoredTensor> take_floats(std::string_view name,
+                                   TensorRole role,
+                                   std::span<const Shape> shapes);
+  // A matrix, or a stack of them, of a type that products can have.
+  Result<Taken> take_matrix(std::string_view name, const Shape& shape);
+  static MatrixSource rows_of(const Taken& taken, int64_t index, int64_t first_row, int64_t rows);
+  Status take_scales(std::string_view name, Taken& taken);
+
+  Result<Weight> product(std::string_view name, const Shape& shape, WeightChoice choice);
+  [[nodiscard]] bool in_place(WeightFormat format, const StoredTensor& tensor) const;
+  // Where the ops may read a tensor's floats row-major: where they lie, a copy, or made up.
   Result<const std::byte*> place(std::string_view name, const StoredTensor& tensor);
   Result<Tensor> small(std::string_view name, TensorRole role, std::span<const Shape> shapes);
+  Result<void*> allocate(std::string_view name, int64_t bytes);
   Result<void*> upload(std::string_view name, const void* data, int64_t bytes);
-  Result<ExpertWeight> experts_one_by_one(const ExpertRequest& request);
-  Result<ExpertWeight> experts_stacked(const ExpertRequest& request);
+
+  Result<std::vector<ExpertPart>> experts_one_by_one(const ExpertRequest& request,
+                                                     const Shape& shape);
+  Result<std::vector<ExpertPart>> experts_stacked(const ExpertRequest& request, const Shape& shape);
+  // Where each of the matrices lies, and its scales if the format has any.
+  struct Places {
+    std::vector<const void*> data, scale;
+  };
+  Result<Places> place_experts(const std::vector<ExpertPart>& parts, const ExpertWeight& weight);
+  Result<Places> pack_experts(const std::vector<ExpertPart>& parts, const ExpertWeight& weight);
+
   Status failure(Code code, std::string_view name, std::string_view what) const;
 
   std::unique_ptr<TensorSource> source_;  // never null
   Backend* backend_;                      // never null
-  std::vector<Buffer> buffers_;           // what could not be used where it lay
-  std::map<std::string, const std::byte*, std::less<>> placed_;  // by name
+  WeightPlan plan_;
+  WeightPacker packer_;
+  std::vector<Buffer> buffers_;  // what could not be used where it lay
+  std::map<std::string, const std::byte*, std::less<>> placed_;  // row-major floats
+  std::map<std::pair<std::string, WeightFormat>, Weight> packed_;
   int64_t bytes_ = 0;
 };
 

@@ -62,7 +62,7 @@ class RandomModel : public ::testing::Test {
   ModelDriver::Logits answer(uint64_t seed) {
     const auto backend = make_backend("cpu", {.threads = 2}).backend;
     const auto model = model_of(config_in("tests/fixtures/models/lfm2_moe_bf16"),
-                                WeightStore(random_weights(seed, *backend), *backend));
+                                WeightStore(random_weights(seed), *backend));
     ModelDriver driver(*model, *backend, {.sequences = 1, .sequence_tokens = 64});
     std::vector<int32_t> tokens(64);
     for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(i * 7 % 512);

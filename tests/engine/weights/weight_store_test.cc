@@ -154,7 +154,7 @@ TEST_F(Store, NamesTensorsThatWereNotUsed) {
 }
 
 TEST_F(Store, ServesRandomValuesThroughTheSameDoor) {
-  WeightStore store(random_weights(5, *backend_), *backend_);
+  WeightStore store(random_weights(5), *backend_);
   const Result<Weight> weight = store.matrix("a", 300, 64);
   ASSERT_TRUE(weight.ok());
   EXPECT_EQ(weight->format, WeightFormat::kBf16);
