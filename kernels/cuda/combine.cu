@@ -1,0 +1,71 @@
+// A thread adds up eight channels of one token. bytes: 2 * T * H * (K + 2).
+#include "kernels/cuda/combine.h"
+
+#include "kernels/cuda/bf16_vector.cuh"
+
+namespace switchyard::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+
+struct Sums {
+  __nv_bfloat16* out;  // may be `residual`
+  const __nv_bfloat16* residual;
+  const __nv_bfloat16* work;
+  const float* weight;
+  int64_t tokens, width;
+  int top_k;
+};
+
+// kAtOnce products are under way together.
+template <int kCount, int kAtOnce>
+__global__ void __launch_bounds__(kThreads) combine(Sums args) {
+  using Vector = Channels<kCount>;
+  let_next_start();
+  wait_for_previous();
+  const int64_t per_token = args.width / kCount;
+  const int64_t index = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int64_t token = index / per_token;
+  if (token >= args.tokens) return;
+  const int64_t channel = index % per_token * kCount;
+  const __nv_bfloat16* work = args.work + token * args.top_k * args.width + channel;
+  const float* weight = args.weight + token * args.top_k;
+  float sum[kCount], value[kCount];
+  Vector::widen(Vector::load(args.residual + token * args.width + channel), sum);
+  for (int k = 0; k < args.top_k; k += kAtOnce) {
+    typename Vector::Raw raw[kAtOnce];
+    float by[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int from = min(k + i, args.top_k - 1);
+      raw[i] = Vector::load(work + from * args.width);
+      by[i] = weight[from];
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (k + i >= args.top_k) break;
+      Vector::widen(raw[i], value);
+#pragma unroll
+      for (int j = 0; j < kCount; ++j) sum[j] += by[i] * value[j];
+    }
+  }
+  Vector::store(args.out + token * args.width + channel, sum);
+}
+
+}  // namespace
+
+void combine_experts(const Stream& on, const ExpertDownArgs& args) {
+  const Sums sums = {static_cast<__nv_bfloat16*>(args.out.data),
+                     static_cast<const __nv_bfloat16*>(args.residual.data),
+                     static_cast<const __nv_bfloat16*>(args.expert_work.data),
+                     args.routing.weight.f32(),
+                     args.out.dim(0),
+                     args.out.dim(1),
+                     static_cast<int>(args.routing.expert.dim(1))};
+  const bool eights = in_eights(sums.width, {sums.out, sums.residual, sums.work});
+  const int64_t threads = sums.tokens * (eights ? sums.width / 8 : sums.width);
+  launch(on, eights ? combine<8, 4> : combine<1, 4>,
+         static_cast<unsigned>(ceil_div(threads, kThreads)), kThreads, 0, sums);
+}
+
+}  // namespace switchyard::cuda

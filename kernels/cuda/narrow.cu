@@ -1,0 +1,111 @@
+// Plain and gated products with few rows.
+#include "kernels/cuda/narrow.h"
+
+#include "kernels/cuda/narrow.cuh"
+
+namespace switchyard::cuda {
+namespace {
+
+// Both forms; with two streams the second is the other factor of the gate.
+template <int kStreams>
+struct ProductJob {
+  static constexpr bool kLate = false;
+  NarrowWeights weights;
+  const __nv_bfloat16* x;
+  const int32_t* gather;  // null: rows are x's own
+  int num_rows;
+  const float* gain;
+  float epsilon;
+  StreamRef matrix[kStreams];
+  int row_tiles;
+  int tiles_per_block;
+  int64_t out_rows;
+  void* out;
+  int64_t out_stride;
+  bool out_f32;
+  const __nv_bfloat16* residual;
+
+  __device__ void begin(char*) {}
+  __device__ int first() const { return blockIdx.x * tiles_per_block; }
+  __device__ int units() const { return min(tiles_per_block, row_tiles - first()); }
+  __device__ int rows() const { return num_rows; }
+  __device__ const __nv_bfloat16* row(int m) const {
+    return x + int64_t{gather != nullptr ? gather[m] : m} * weights.cols;
+  }
+  __device__ StreamRef stream(int unit, int s) const {
+    return {matrix[s].data, matrix[s].scale, first() + unit};
+  }
+  template <typename Sums>
+  __device__ void finish(int unit, const Sums& sums) const {
+    for (int i = threadIdx.x; i < kTileRows * num_rows; i += kNarrowThreads) {
+      const int in_tile = i % kTileRows;
+      const int m = i / kTileRows;
+      const int64_t output = int64_t{first() + unit} * kTileRows + in_tile;
+      if (output >= out_rows) continue;
+      const float factor = sums.factor(m);
+      float value = sums.at(0, in_tile, m) * factor;
+      if constexpr (kStreams == 2) value = silu(value) * (sums.at(1, in_tile, m) * factor);
+      if (residual != nullptr) value += __bfloat162float(residual[m * out_rows + output]);
+      const int64_t at = m * out_stride + output;
+      if (out_f32) {
+        static_cast<float*>(out)[at] = value;
+      } else {
+        static_cast<__nv_bfloat16*>(out)[at] = __float2bfloat16_rn(value);
+      }
+    }
+  }
+};
+
+template <WeightFormat kFormat, int kStreams, int kTokenTiles>
+void run(const Stream& on, const NarrowProduct& product) {
+  const Weight& weight = product.weight;
+  const int64_t rows = product.input.rows().dim(0);
+  const NarrowShared shared = narrow_shared(weight.cols, rows, kStreams, kTokenTiles, 0);
+  ProductJob<kStreams> job{};
+  job.weights = narrow_weights(weight.cols, weight.group);
+  job.x = static_cast<const __nv_bfloat16*>(product.input.x.data);
+  job.gather = product.input.gather;
+  job.num_rows = static_cast<int>(rows);
+  job.gain = product.input.gain.empty() ? nullptr : product.input.gain.f32();
+  job.epsilon = product.input.epsilon;
+  job.matrix[0] = {static_cast<const char*>(weight.data), weight.scale, 0};
+  if constexpr (kStreams == 2) {
+    job.matrix[1] = {static_cast<const char*>(product.up.data), product.up.scale, 0};
+  }
+  job.row_tiles = static_cast<int>(row_tiles(weight.rows));
+  job.out_rows = weight.rows;
+  job.out = product.out;
+  job.out_stride = product.out_stride;
+  job.out_f32 = product.out_type == DType::kF32;
+  job.residual = product.residual;
+  const auto kernel = narrow_kernel<kFormat, kStreams, kTokenTiles, ProductJob<kStreams>>;
+  job.tiles_per_block =
+      static_cast<int>(ceil_div(job.row_tiles, resident_blocks(on, kernel, shared.bytes())));
+  launch(on, kernel, static_cast<unsigned>(ceil_div(job.row_tiles, job.tiles_per_block)),
+         kNarrowThreads, shared.bytes(), job, shared);
+}
+
+}  // namespace
+
+int narrow_rows(const Stream& on, int64_t cols) {
+  for (const int rows : {32, 16, 8}) {
+    // The widest use: four streams, and as much for a job as its sums take.
+    const NarrowShared shared = narrow_shared(cols, rows, 4, rows / 8, 32 << 10);
+    if (shared.bytes() <= on.shared_bytes) return rows;
+  }
+  return 0;
+}
+
+void narrow_product(const Stream& on, const NarrowProduct& product) {
+  with_format(product.weight.format, [&](auto format) {
+    with_token_tiles(product.input.rows().dim(0), [&](auto tiles) {
+      if (product.up.empty()) {
+        run<format(), 1, tiles()>(on, product);
+      } else {
+        run<format(), 2, tiles()>(on, product);
+      }
+    });
+  });
+}
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,247 @@
+#include "kernels/cuda/narrow_experts.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/narrow.cuh"
+
+namespace switchyard::cuda {
+namespace {
+
+// The matrices of one weight of all experts.
+struct Experts {
+  const void* const* data;
+  const void* const* scale;
+
+  __device__ StreamRef of(int expert) const {
+    return {static_cast<const char*>(data[expert]), scale != nullptr ? scale[expert] : nullptr, 0};
+  }
+};
+
+// A block: some row tiles of one expert, for up to kRows of its entries. blockIdx = (row tiles, how
+// many-th expert of those with entries, how many-th kRows of its entries).
+template <int kStreams, int kTokenTiles>
+struct EntriesJob {
+  static constexpr bool kLate = true;
+  static constexpr int kRows = kTokenTiles * 8;
+  NarrowWeights weights;
+  const __nv_bfloat16* x;
+  int entries_per_x;  // K: entry i reads row i / K of x; 1: row i
+  const int32_t* order;
+  const int32_t* expert_start;
+  int experts;
+  Experts matrix[kStreams];
+  int row_tiles;
+  int tiles_per_block;
+  int64_t out_rows;
+  __nv_bfloat16* out;
+  const float* gain = nullptr;
+  float epsilon = 0;
+
+  // Of this thread, once begun.
+  StreamRef ref[kStreams];
+  int count;
+  int entry;  // lane l: the l-th entry
+
+  __device__ void begin(char*) {
+    const int lane = threadIdx.x % 32;
+    int skip = blockIdx.y;
+    count = 0;
+    for (int base = 0; base < experts; base += 32) {
+      const int e = base + lane;
+      const int start = e < experts ? expert_start[e] : 0;
+      const int end = e < experts ? expert_start[e + 1] : 0;
+      uint32_t present = __ballot_sync(~0u, end > start);
+      if (skip >= __popc(present)) {
+        skip -= __popc(present);
+        continue;
+      }
+      for (; skip > 0; --skip) present &= present - 1;
+      const int chosen = __ffs(present) - 1;
+      const int first = __shfl_sync(~0u, start, chosen) + static_cast<int>(blockIdx.z) * kRows;
+      count = min(max(__shfl_sync(~0u, end, chosen) - first, 0), kRows);
+      entry = lane < count ? order[first + lane] : 0;
+#pragma unroll
+      for (int s = 0; s < kStreams; ++s) ref[s] = matrix[s].of(base + chosen);
+      return;
+    }
+  }
+  __device__ int first() const { return blockIdx.x * tiles_per_block; }
+  __device__ int units() const {
+    return count == 0 ? 0 : min(tiles_per_block, row_tiles - first());
+  }
+  __device__ int rows() const { return count; }
+  __device__ const __nv_bfloat16* row(int m) const {
+    return x + int64_t{__shfl_sync(~0u, entry, m) / entries_per_x} * weights.cols;
+  }
+  __device__ StreamRef stream(int unit, int s) const {
+    return {ref[s].data, ref[s].scale, first() + unit};
+  }
+  template <typename Sums>
+  __device__ void finish(int unit, const Sums& sums) const {
+    // A warp writes two rows of 16 outputs.
+    for (int i = threadIdx.x; i < kTileRows * ((count + 1) / 2 * 2); i += kNarrowThreads) {
+      const int in_tile = i % kTileRows;
+      const int m = i / kTileRows;
+      const int64_t to = __shfl_sync(~0u, entry, m);
+      const int64_t output = int64_t{first() + unit} * kTileRows + in_tile;
+      if (m >= count || output >= out_rows) continue;
+      float value = sums.at(0, in_tile, m);
+      if constexpr (kStreams == 2) value = silu(value) * sums.at(1, in_tile, m);
+      out[to * out_rows + output] = __float2bfloat16_rn(value);
+    }
+  }
+};
+
+template <WeightFormat kFormat, int kStreams, int kTokenTiles>
+void run_entries(const Stream& on,
+                 EntriesJob<kStreams, kTokenTiles> job,
+                 const ExpertWeight& weight,
+                 const Routing& routing) {
+  const int64_t tokens = routing.expert.dim(0);
+  job.weights = narrow_weights(weight.cols, weight.group);
+  job.order = routing.order.i32();
+  job.expert_start = routing.expert_start.i32();
+  job.experts = static_cast<int>(weight.experts);
+  job.row_tiles = static_cast<int>(row_tiles(weight.rows));
+  job.out_rows = weight.rows;
+  const NarrowShared shared =
+      narrow_shared(weight.cols, std::min<int64_t>(tokens, job.kRows), kStreams, kTokenTiles, 0);
+  const auto kernel =
+      narrow_kernel<kFormat, kStreams, kTokenTiles, EntriesJob<kStreams, kTokenTiles>>;
+  const int64_t chosen = std::min(weight.experts, routing.order.dim(0));
+  // As many blocks as the device holds at once, if every expert that can be chosen is.
+  const int64_t across = std::max<int64_t>(
+      1, std::min<int64_t>(job.row_tiles, resident_blocks(on, kernel, shared.bytes()) / chosen));
+  job.tiles_per_block = static_cast<int>(ceil_div(job.row_tiles, across));
+  const dim3 grid(static_cast<unsigned>(ceil_div(job.row_tiles, job.tiles_per_block)),
+                  static_cast<unsigned>(chosen),
+                  static_cast<unsigned>(ceil_div(tokens, job.kRows)));
+  launch(on, kernel, grid, kNarrowThreads, shared.bytes(), job, shared);
+}
+
+// Tokens that an expert's entries are expected to fill, with room for the uneven.
+int64_t expected_rows(const Routing& routing, int64_t experts) {
+  const int64_t tokens = routing.expert.dim(0);
+  const int64_t average = ceil_div(routing.order.dim(0), experts);
+  return std::min<int64_t>({tokens, average + average / 2 + 2, kNarrowMaxRows});
+}
+
+// A block: some row tiles of one token's experts, one stream each; row k of x is the hidden row of
+// the k-th expert.
+template <int kStreams>
+struct TokenDownJob {
+  static constexpr bool kLate = true;
+  NarrowWeights weights;
+  const __nv_bfloat16* hidden;
+  const int32_t* expert;
+  const float* weight;
+  int top_k;
+  Experts matrix;
+  int row_tiles;
+  int tiles_per_block;
+  int64_t out_rows;
+  __nv_bfloat16* out;
+  const __nv_bfloat16* residual;
+  const float* gain = nullptr;
+  float epsilon = 0;
+
+  StreamRef ref[kStreams];
+
+  __device__ void begin(char*) {
+#pragma unroll
+    for (int s = 0; s < kStreams; ++s) {
+      ref[s] = matrix.of(expert[blockIdx.y * top_k + min(s, top_k - 1)]);
+    }
+  }
+  __device__ int first() const { return blockIdx.x * tiles_per_block; }
+  __device__ int units() const { return min(tiles_per_block, row_tiles - first()); }
+  __device__ int rows() const { return top_k; }
+  __device__ const __nv_bfloat16* row(int m) const {
+    return hidden + int64_t{static_cast<int>(blockIdx.y) * top_k + m} * weights.cols;
+  }
+  __device__ StreamRef stream(int unit, int s) const {
+    return {ref[s].data, ref[s].scale, first() + unit};
+  }
+  template <typename Sums>
+  __device__ void finish(int unit, const Sums& sums) const {
+    if (threadIdx.x >= kTileRows * kStreams) return;
+    const int s = threadIdx.x % kStreams;
+    const int in_tile = threadIdx.x / kStreams;
+    const float mine = s < top_k ? weight[blockIdx.y * top_k + s] * sums.at(s, in_tile, s) : 0.0f;
+    float total = 0;
+#pragma unroll
+    for (int k = 0; k < kStreams; ++k) total += __shfl_sync(~0u, mine, k, kStreams);
+    const int64_t output = int64_t{first() + unit} * kTileRows + in_tile;
+    if (s != 0 || output >= out_rows) return;
+    const int64_t at = blockIdx.y * out_rows + output;
+    out[at] = __float2bfloat16_rn(__bfloat162float(residual[at]) + total);
+  }
+};
+
+template <WeightFormat kFormat, int kStreams>
+void run_token_down(const Stream& on, const ExpertDownArgs& args) {
+  TokenDownJob<kStreams> job{};
+  job.weights = narrow_weights(args.down.cols, args.down.group);
+  job.hidden = static_cast<const __nv_bfloat16*>(args.hidden.data);
+  job.expert = args.routing.expert.i32();
+  job.weight = args.routing.weight.f32();
+  job.top_k = static_cast<int>(args.routing.expert.dim(1));
+  job.matrix = {args.down.data, args.down.scale};
+  job.row_tiles = static_cast<int>(row_tiles(args.down.rows));
+  job.out_rows = args.down.rows;
+  job.out = static_cast<__nv_bfloat16*>(args.out.data);
+  job.residual = static_cast<const __nv_bfloat16*>(args.residual.data);
+  const NarrowShared shared = narrow_shared(args.down.cols, job.top_k, kStreams, 1, 0);
+  const auto kernel = narrow_kernel<kFormat, kStreams, 1, TokenDownJob<kStreams>>;
+  const int64_t tokens = args.out.dim(0);
+  job.tiles_per_block = static_cast<int>(
+      ceil_div(job.row_tiles * tokens, resident_blocks(on, kernel, shared.bytes())));
+  const dim3 grid(static_cast<unsigned>(ceil_div(job.row_tiles, job.tiles_per_block)),
+                  static_cast<unsigned>(tokens));
+  launch(on, kernel, grid, kNarrowThreads, shared.bytes(), job, shared);
+}
+
+}  // namespace
+
+void narrow_expert_up(const Stream& on, const ExpertUpArgs& args) {
+  with_format(args.gate.format, [&](auto format) {
+    with_token_tiles(expected_rows(args.routing, args.gate.experts), [&](auto tiles) {
+      EntriesJob<2, tiles()> job{};
+      job.x = static_cast<const __nv_bfloat16*>(args.x.data);
+      job.entries_per_x = static_cast<int>(args.routing.expert.dim(1));
+      job.matrix[0] = {args.gate.data, args.gate.scale};
+      job.matrix[1] = {args.up.data, args.up.scale};
+      job.out = static_cast<__nv_bfloat16*>(args.out.data);
+      run_entries<format(), 2, tiles()>(on, job, args.gate, args.routing);
+    });
+  });
+}
+
+void narrow_expert_down(const Stream& on, const ExpertDownArgs& args) {
+  with_format(args.down.format, [&](auto format) {
+    with_token_tiles(expected_rows(args.routing, args.down.experts), [&](auto tiles) {
+      EntriesJob<1, tiles()> job{};
+      job.x = static_cast<const __nv_bfloat16*>(args.hidden.data);
+      job.entries_per_x = 1;
+      job.matrix[0] = {args.down.data, args.down.scale};
+      job.out = static_cast<__nv_bfloat16*>(args.expert_work.data);
+      run_entries<format(), 1, tiles()>(on, job, args.down, args.routing);
+    });
+  });
+}
+
+void narrow_expert_down_of_each_token(const Stream& on, const ExpertDownArgs& args) {
+  const int64_t top_k = args.routing.expert.dim(1);
+  CHECK(top_k <= 8);
+  with_format(args.down.format, [&](auto format) {
+    if (top_k <= 2) {
+      run_token_down<format(), 2>(on, args);
+    } else if (top_k <= 4) {
+      run_token_down<format(), 4>(on, args);
+    } else {
+      run_token_down<format(), 8>(on, args);
+    }
+  });
+}
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,20 @@
+// Products with the chosen experts when each has few entries: the narrow kernel over (chosen
+// expert, row tiles), and, for few tokens, the whole of expert_down in one step.
+#pragma once
+
+#include "kernels/backend.h"
+#include "kernels/cuda/launch.h"
+
+namespace switchyard::cuda {
+
+// out[i] = silu(x[t] gate_e^T) * (x[t] up_e^T) for the entries i = t * K + k. Any number of
+// entries; meant for up to 16 an expert on average. gate.cols within narrow_rows().
+void narrow_expert_up(const Stream& on, const ExpertUpArgs& args);
+
+// expert_work[i] = hidden[i] down_e^T, for every entry.
+void narrow_expert_down(const Stream& on, const ExpertDownArgs& args);
+
+// out[t] = residual[t] + sum over k, in order: each token reads its own experts. top_k <= 8.
+void narrow_expert_down_of_each_token(const Stream& on, const ExpertDownArgs& args);
+
+}  // namespace switchyard::cuda
