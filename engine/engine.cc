@@ -39,8 +39,29 @@ Status check(const EngineOptions& options) {
   return {};
 }
 
+// Few enough to capture, close enough that padding to the next costs little: 1 2 4 8 16 24 32 48 64
+// 96 128 and so on.
+std::vector<int> usual_graph_rows(int max_rows) {
+  std::vector<int> buckets;
+  const auto after = [](int rows) {
+    if (rows < 8) return 2 * rows;
+    return rows + (rows < 32 ? 8 : rows < 64 ? 16 : 32);
+  };
+  for (int rows = 1; rows < max_rows; rows = after(rows)) buckets.push_back(rows);
+  buckets.push_back(max_rows);
+  return buckets;
+}
+
 // Fills in what was left to the engine.
-EngineOptions resolve(EngineOptions options, const ModelConfig& config, const CacheLayout& layout) {
+EngineOptions resolve(EngineOptions options,
+                      const ModelConfig& config,
+                      const CacheLayout& layout,
+                      const Backend& backend) {
+  const bool computes_when_called = backend.reads_host_memory();
+  if (!options.overlap) options.overlap = !computes_when_called;
+  if (options.graph_rows.empty() && !computes_when_called) {
+    options.graph_rows = usual_graph_rows(options.max_batch_rows);
+  }
   if (options.max_context_tokens == 0 || options.max_context_tokens > config.context_tokens) {
     options.max_context_tokens = config.context_tokens;
   }
@@ -99,7 +120,9 @@ struct Engine::Parts {
                 .block_tokens = loaded.options.kv_block_tokens,
                 .state_slots = loaded.options.max_batch_rows + 1}),
         scheduler({.max_batch_tokens = loaded.options.max_batch_tokens,
-                   .max_batch_rows = loaded.options.max_batch_rows},
+                   .max_batch_rows = loaded.options.max_batch_rows,
+                   .max_step_edits = most_step_edits(loaded.options.max_batch_rows,
+                                                     loaded.model->config().vocab_size)},
                   admit_with_room_to_grow,
                   memory,
                   clock),
@@ -111,7 +134,8 @@ struct Engine::Parts {
               .commands = commands,
               .tokenizer = loaded.tokenizer ? &*loaded.tokenizer : nullptr,
               .clock = clock,
-              .observer = std::move(observer)}) {}
+              .observer = std::move(observer),
+              .overlap = loaded.options.overlap.value()}) {}
 
   // Between two looks of the step thread there are at most one submit and one cancel of everything
   // on the board, and one cancel of everything that left it: a push never fails.
@@ -155,7 +179,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const ModelSource& source,
   if (!model) return model.status();
 
   const CacheLayout layout = (*model)->cache_layout(wanted.kv_block_tokens, wanted.kv_type);
-  const EngineOptions options = resolve(wanted, (*model)->config(), layout);
+  const EngineOptions options = resolve(wanted, (*model)->config(), layout, backend);
   const int blocks =
       std::min(layout.blocks_in(options.kv_memory_bytes),
                options.max_batch_rows * layout.blocks_for(options.max_context_tokens) + 1);
@@ -168,7 +192,9 @@ Result<std::unique_ptr<Engine>> Engine::create(const ModelSource& source,
       {.batch = {.max_tokens = options.max_batch_tokens,
                  .max_rows = options.max_batch_rows,
                  .max_blocks_per_row = layout.blocks_for(options.max_context_tokens),
-                 .block_tokens = options.kv_block_tokens},
+                 .block_tokens = options.kv_block_tokens,
+                 .max_edits =
+                     most_step_edits(options.max_batch_rows, (*model)->config().vocab_size)},
        .blocks = blocks,
        .state_slots = options.max_batch_rows + 1,
        .kv_type = options.kv_type,

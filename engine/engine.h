@@ -29,7 +29,12 @@ struct EngineOptions {
   int64_t kv_memory_bytes = 0;  // 0: what max_batch_rows full contexts need, at most 1 GiB
   int kv_block_tokens = 64;
   DType kv_type = DType::kBf16;  // f32 for exact comparison
-  std::vector<int> graph_rows;   // decode steps are padded to these row counts and replayed
+  // Decode steps are padded to these row counts and replayed as graphs. Empty: as the backend gains
+  // from it, which the CPU does not.
+  std::vector<int> graph_rows;
+  // Whether a step is planned and launched while the one before computes. Unset: as the backend
+  // gains from it, which one that computes while it is called does not.
+  std::optional<bool> overlap;
 };
 
 enum class WeightOrigin {
@@ -45,7 +50,8 @@ struct ModelSource {
   WeightPlan plan{};  // the formats that they are kept in
 };
 
-// What one step did. Called on the step thread; must return at once.
+// What one step did; `duration` is from its plan to its end, but for what it shared with the step
+// before. Called on the step thread; must return at once.
 struct StepReport {
   Duration duration{};
   int rows = 0;
@@ -87,12 +93,15 @@ struct EndReport {
   RequestId id{};
   Phase phase = Phase::kQueued;
   EndOfAnswer end;
-  std::optional<Duration> cancel_to_free;  // ended by cancel: from the call until blocks were back
+  // Ended by cancel: from the call until blocks were back. Not here if a step was in flight with
+  // it: then EngineObserver::on_freed tells.
+  std::optional<Duration> cancel_to_free;
 };
 
 struct EngineObserver {
   std::function<void(const StepReport&)> on_step;
   std::function<void(const EndReport&)> on_end;
+  std::function<void(Duration)> on_freed = {};  // see EndReport::cancel_to_free
 };
 
 class Engine {
@@ -112,7 +121,8 @@ class Engine {
   // (QUEUE_FULL), unavailable (DRAINING, or the step thread stopped).
   Status submit(Request request);
 
-  // The answer ends with `why` within one step; unknown or finished ids are ignored.
+  // The answer ends with `why` within one step, and its memory is back within one more; unknown or
+  // finished ids are ignored.
   void cancel(RequestId id, Status why);
 
   // Nothing new is accepted from now on; what is in flight goes on.

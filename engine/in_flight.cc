@@ -20,14 +20,18 @@ bool InFlightBoard::add(const Request& request) {
   return true;
 }
 
-void InFlightBoard::update(RequestId id, Phase phase, int completion_tokens) {
+void InFlightBoard::update(std::span<const AnswerProgress> progress) {
+  if (progress.empty()) return;
   std::lock_guard lock(mutex_);
-  const auto found = entries_.find(id);
-  if (found == entries_.end()) return;
-  waiting_ -= found->second.phase == Phase::kQueued;
-  waiting_ += phase == Phase::kQueued;
-  found->second.phase = phase;
-  found->second.completion_tokens = completion_tokens;
+  for (const AnswerProgress& moved : progress) {
+    const auto found = entries_.find(moved.id);
+    if (found == entries_.end()) continue;
+    Entry& entry = found->second;
+    waiting_ -= entry.phase == Phase::kQueued;
+    waiting_ += moved.phase == Phase::kQueued;
+    entry.phase = moved.phase;
+    entry.completion_tokens = moved.output_tokens;
+  }
 }
 
 void InFlightBoard::remove(RequestId id) {

@@ -6,10 +6,12 @@
 #include <cstddef>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/schedule/scheduler.h"
 
 namespace switchyard {
 
@@ -21,8 +23,8 @@ class InFlightBoard {
 
   // False: as many wait already as may.
   [[nodiscard]] bool add(const Request& request);
-  // How far it has come; called by the step thread after each step that moved it.
-  void update(RequestId id, Phase phase, int completion_tokens);
+  // How far some have come; called by the step thread once for all that a step moved.
+  void update(std::span<const AnswerProgress> progress);
   void remove(RequestId id);
   // True the first time for a request in flight, so that each is cancelled at most once.
   [[nodiscard]] bool mark_cancelled(RequestId id);

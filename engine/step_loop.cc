@@ -1,5 +1,6 @@
 #include "engine/step_loop.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -48,6 +49,8 @@ void StepLoop::run() {
       step();
     }
   }
+  if (in_flight_) (void)parts_.runner.collect();  // nobody learns it, but then the device is done
+  in_flight_.reset();
   take_commands();  // what was accepted gets its end too
   for (AnswerEnd& ended : parts_.scheduler.end_all(Status(Code::kAborted, "the node stops"))) {
     end(std::move(ended));
@@ -67,39 +70,57 @@ void StepLoop::take_commands() {
 }
 
 void StepLoop::step() {
-  const TimePoint start = parts_.clock.now();
-  const StepPlan plan = parts_.scheduler.plan();
+  const TimePoint began = parts_.clock.now();
+  StepPlan plan = parts_.scheduler.plan();
   const StepCounts counts = counts_of(plan);
   std::vector<AnswerEnd> ends = parts_.scheduler.commit(plan);
+  std::optional<LaunchedStep> launched;
+  if (plan.computes()) {
+    parts_.runner.launch(plan);
+    launched = {.plan = std::move(plan), .counts = counts, .began = began};
+  }
   publish();  // before anybody learns of an end: its memory is seen to be back
   for (AnswerEnd& ended : ends) end(std::move(ended));
-  if (!plan.computes()) return;
+  if (launched) note_moved(launched->plan);
+  // What is finished now is the step before, while this one computes.
+  if (parts_.overlap) std::swap(launched, in_flight_);
+  if (launched) finish(*launched);
+}
 
-  parts_.runner.launch(plan);
+// Who stopped or began to run.
+void StepLoop::note_moved(const StepPlan& plan) {
+  std::vector<AnswerProgress> moved;
+  for (const Sequence* sequence : plan.preempts) moved.push_back(progress_of(*sequence));
+  for (const Sequence* sequence : plan.admits) moved.push_back(progress_of(*sequence));
+  parts_.board.update(moved);
+}
+
+void StepLoop::finish(const LaunchedStep& launched) {
   const StepTokens tokens = parts_.runner.collect();
   take_commands();  // cancels that came meanwhile take effect in this step
-  StepOutcome outcome = parts_.scheduler.finish(plan, tokens);
+  StepOutcome outcome = parts_.scheduler.finish(launched.plan, tokens);
   ++steps_;
+  // The time that it shared with the step before is that step's.
+  const TimePoint began = std::max(launched.began, last_step_);
   last_step_ = parts_.clock.now();
   publish();
   if (parts_.observer.on_step) {
-    parts_.observer.on_step({.duration = last_step_ - start,
-                             .rows = counts.rows,
-                             .prefill_tokens = counts.prefill_tokens,
-                             .decode_tokens = counts.decode_tokens,
-                             .preempted = counts.preempted,
-                             .recomputed_tokens = counts.recomputed_tokens});
+    parts_.observer.on_step({.duration = last_step_ - began,
+                             .rows = launched.counts.rows,
+                             .prefill_tokens = launched.counts.prefill_tokens,
+                             .decode_tokens = launched.counts.decode_tokens,
+                             .preempted = launched.counts.preempted,
+                             .recomputed_tokens = launched.counts.recomputed_tokens});
   }
   hand_out(std::move(outcome));
 }
 
 void StepLoop::hand_out(StepOutcome outcome) {
+  parts_.board.update(outcome.progress);
   for (AnswerStep& answer : outcome.deltas) answer.sink->on_delta(std::move(answer.delta));
   for (AnswerEnd& ended : outcome.ends) end(std::move(ended));
-  for (const Sequence* sequence : parts_.scheduler.sequences()) {
-    parts_.board.update(sequence->request().fields().id, sequence->phase(),
-                        sequence->output_tokens());
-  }
+  if (!parts_.observer.on_freed) return;
+  for (const Duration after_cancel : outcome.freed) parts_.observer.on_freed(after_cancel);
 }
 
 void StepLoop::end(AnswerEnd ended) {

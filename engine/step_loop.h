@@ -1,9 +1,13 @@
 // StepLoop: the step thread. Takes commands, plans, computes, hands out; the only code that touches
 // the scheduler, the sequences and the runner once the engine serves.
+//
+//   overlapped:  plan(n+1) commit launch(n+1)  collect(n) finish(n)   the device computes meanwhile
+//   otherwise:   plan(n)   commit launch(n)    collect(n) finish(n)
 #pragma once
 
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <variant>
 
@@ -35,6 +39,7 @@ struct StepLoopParts {
   const Tokenizer* tokenizer;  // null: answers without text
   const Clock& clock;
   EngineObserver observer;
+  bool overlap = false;
 };
 
 class StepLoop {
@@ -48,9 +53,17 @@ class StepLoop {
   [[nodiscard]] EngineLoad load() const;
 
  private:
+  struct LaunchedStep {
+    StepPlan plan;
+    StepCounts counts;
+    TimePoint began{};
+  };
+
   void run();
   void take_commands();
   void step();
+  void note_moved(const StepPlan& plan);
+  void finish(const LaunchedStep& launched);
   void hand_out(StepOutcome outcome);
   void end(AnswerEnd end);
   void publish();
@@ -59,6 +72,7 @@ class StepLoop {
   std::atomic<bool> stopping_ = false;
   mutable std::mutex mutex_;
   EngineLoad load_;  // guarded by mutex_
+  std::optional<LaunchedStep> in_flight_;
   int64_t steps_ = 0;
   TimePoint last_step_{};
   std::thread thread_;  // last: starts when the rest is there

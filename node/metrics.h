@@ -58,6 +58,7 @@ class Metrics {
   // Reports of the engine, on the step thread.
   void on_step(const StepReport& report);
   void on_end(const EndReport& report);
+  void on_freed(Duration after_cancel) { cancel_to_free.observe(seconds(after_cancel)); }
 
   // The first tokens of an answer, and each addition after them.
   void on_first_token(Duration since_arrival) {

@@ -1,6 +1,6 @@
-// BatchBuilder: a StepPlan laid out as the arrays of a RaggedBatch, in one host block with fixed
-// offsets, so that one upload per step fills device memory whose addresses never change.
-// Pure host code: plans nothing, uploads nothing.
+// BatchBuilder: a StepPlan laid out as the arrays of a RaggedBatch and of the draw of its tokens,
+// in one host block with fixed offsets, so that one upload per step fills device memory whose
+// addresses never change. Pure host code: plans nothing, uploads nothing.
 #pragma once
 
 #include <cstddef>
@@ -20,6 +20,7 @@ struct BatchLimits {
   int max_rows = 0;  // also the most logits
   int max_blocks_per_row = 0;
   int block_tokens = 0;
+  int max_edits = 0;  // over all rows
 };
 
 // What the kernels are launched for. Padding rows have one token each, so as many tokens as rows
@@ -33,13 +34,24 @@ struct PaddedCounts {
 // Without padding.
 [[nodiscard]] PaddedCounts exact_counts(const StepPlan& plan);
 
-// Offsets of the arrays in the block, in int32s. block_id is last: the block's unused end is not
-// worth uploading.
+// Offsets of the arrays in the block, in bytes. What has no usual length is last and shares a tail,
+// so that the unused end of the block need not be uploaded: first the block ids that the step has,
+// then its edits, which are counted from the start of the tail.
 struct BatchOffsets {
   explicit BatchOffsets(const BatchLimits& limits);
   size_t token, position, kv_slot, row_start, kv_len, block_start, state_slot, logit_token,
-      live_tokens, block_id, end;
+      live_tokens, sample_row, tail, end;
 };
+
+// How the tokens of a batch are drawn: the inputs of SampleArgs. Padding rows are greedy.
+struct BatchSampling {
+  const SampleRow* rows = nullptr;   // [L]
+  const LogitEdit* edits = nullptr;  // SampleRow::edit_begin and edit_end count from here
+  int num_edits = 0;                 // places for edits, the same in every step
+};
+
+// What of the drawn is wanted on the host: each includes those before it.
+enum class DrawnParts : uint8_t { kTokens, kLogprobs, kTopLogprobs };
 
 // One step's batch on the host; a view of its builder, good until the next build. Rows are the
 // plan's rows in order; logit l is the l-th of them that wants logits; then comes padding.
@@ -47,11 +59,11 @@ struct HostBatch {
   std::span<const std::byte> block;  // upload to the start of the device block
   PaddedCounts counts;
   BatchOffsets offsets;
-  std::span<const SampleRow> sample_rows;  // [L]; padding rows are greedy
-  std::span<const LogitEdit> edits;        // SampleRow::edit_begin and edit_end point here
+  DrawnParts wanted = DrawnParts::kTokens;  // by the row that wants most
 
   // The same batch with its arrays inside a device block of BatchBuilder::block_bytes().
   [[nodiscard]] RaggedBatch on(const void* device_block) const;
+  [[nodiscard]] BatchSampling sampling_on(const void* device_block) const;
 };
 
 // Step thread only.
@@ -77,14 +89,18 @@ class BatchBuilder {
   void add_token(const BatchToken& token);
   void close_row(int kv_len, int32_t state_slot);
   void add_logit(int token, const SampleRow& sample_row);
+  void add_tail();
+  int32_t* ints(size_t offset) { return reinterpret_cast<int32_t*>(block_.data() + offset); }
 
   BatchLimits limits_;
   BatchOffsets offsets_;
-  std::vector<int32_t> block_;
+  std::vector<std::byte> block_;  // up to the tail, and as much of it as some step has needed
+  // Of the build in progress.
   std::vector<SampleRow> sample_rows_;
   std::vector<LogitEdit> edits_;
-  PaddedCounts filled_;  // of the build in progress
-  int filled_blocks_ = 0;
+  std::vector<int32_t> block_ids_;
+  PaddedCounts filled_;
+  DrawnParts wanted_ = DrawnParts::kTokens;
 };
 
 }  // namespace switchyard

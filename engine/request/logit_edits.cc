@@ -6,30 +6,31 @@
 namespace switchyard {
 
 LogitEdits::LogitEdits(const Request& request)
-    : tracks_output_(request.fields().sampling.repetition_penalty != 1 ||
+    : follow_output_(request.fields().sampling.repetition_penalty != 1 ||
                      request.fields().sampling.presence_penalty != 0 ||
                      request.fields().sampling.frequency_penalty != 0),
-      until_allowed_(request.fields().stop.min_new_tokens) {
+      min_new_tokens_(request.fields().stop.min_new_tokens) {
   const SamplingParameters& sampling = request.fields().sampling;
   if (sampling.repetition_penalty != 1) {
     for (const int32_t token : request.fields().prompt) edit(token).seen = 1;
   }
   for (const auto& [token, bias] : sampling.logit_bias) edit(token).bias = bias;
-  if (until_allowed_ > 0) {
+  if (min_new_tokens_ > 0) {
     for (const int32_t token : request.end_tokens()) forbid(token);
   }
 }
 
+void LogitEdits::prepare(int index) {
+  if (index < min_new_tokens_) return;
+  for (const Forbidden& forbidden : forbidden_) edit(forbidden.token).bias = forbidden.bias;
+  forbidden_.clear();
+}
+
 void LogitEdits::learn(int32_t token) {
-  if (tracks_output_) {
-    LogitEdit& known = edit(token);
-    known.seen = 1;
-    ++known.output_count;
-  }
-  if (until_allowed_ > 0 && --until_allowed_ == 0) {
-    for (const Forbidden& forbidden : forbidden_) edit(forbidden.token).bias = forbidden.bias;
-    forbidden_.clear();
-  }
+  if (!follow_output_) return;
+  LogitEdit& known = edit(token);
+  known.seen = 1;
+  ++known.output_count;
 }
 
 LogitEdit& LogitEdits::edit(int32_t token) {

@@ -18,8 +18,16 @@ class LogitEdits {
  public:
   explicit LogitEdits(const Request& request);
 
+  // Token `index` of the answer, from 0, is drawn next, possibly before the one before it is
+  // learned: from min_new_tokens on, end tokens may be drawn. Indices rise; changes no entry's
+  // place and adds none.
+  void prepare(int index);
+
   // The answer's next token.
   void learn(int32_t token);
+
+  // Whether the entries depend on which tokens were drawn (penalties), not only on how many.
+  [[nodiscard]] bool follow_output() const { return follow_output_; }
 
   // One entry per token at most; the same order every time.
   [[nodiscard]] std::span<const LogitEdit> values() const { return edits_; }
@@ -36,8 +44,8 @@ class LogitEdits {
   std::vector<LogitEdit> edits_;
   std::unordered_map<int32_t, size_t> index_;  // token -> edits_
   std::vector<Forbidden> forbidden_;
-  bool tracks_output_;
-  int until_allowed_;  // output tokens left before end tokens may be drawn
+  bool follow_output_;
+  int min_new_tokens_;  // end tokens may be drawn after as many
 };
 
 }  // namespace switchyard

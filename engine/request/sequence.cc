@@ -24,11 +24,29 @@ SequencePhase Sequence::phase() const {
 
 int Sequence::output_tokens() const { return static_cast<int>(tokens_.size()) - prompt_tokens_; }
 
-int Sequence::pending_tokens() const {
-  return static_cast<int>(tokens_.size()) - computed_tokens_ - in_flight_tokens_;
+int Sequence::expected_tokens() const { return static_cast<int>(tokens_.size()) + drawing_; }
+
+int Sequence::in_flight_tokens() const {
+  int tokens = 0;
+  for (const LaunchedTokens& launched : launched_) tokens += launched.count;
+  return tokens;
 }
 
-SampleRow Sequence::sample_row() const {
+int Sequence::pending_tokens() const {
+  return expected_tokens() - computed_tokens_ - in_flight_tokens();
+}
+
+int Sequence::drawn_in_row() const {
+  CHECK(launched_.size() <= 1);
+  return launched_.empty() ? -1 : launched_.front().logit_row;
+}
+
+bool Sequence::waits_for_draw() const {
+  return drawing_ > 0 &&
+         (edits_.follow_output() || stop_rule_.must_end_after(output_tokens() + drawing_));
+}
+
+SampleRow Sequence::sample_row(int position) const {
   const SamplingParameters& sampling = request_.fields().sampling;
   return {
       .temperature = sampling.temperature,
@@ -40,7 +58,7 @@ SampleRow Sequence::sample_row() const {
       .frequency_penalty = sampling.frequency_penalty,
       .seed_low = static_cast<uint32_t>(sampling.seed),
       .seed_high = static_cast<uint32_t>(sampling.seed >> 32),
-      .position = static_cast<int32_t>(tokens_.size()),
+      .position = static_cast<int32_t>(position),
       .edit_begin = 0,
       .edit_end = 0,
       .top_logprobs = sampling.top_logprobs,
@@ -55,28 +73,39 @@ void Sequence::admit(TimePoint now) {
 }
 
 void Sequence::preempt() {
-  CHECK(running_ && in_flight_tokens_ == 0);
+  CHECK(running_ && launched_.empty() && drawing_ == 0);
   running_ = false;
   computed_tokens_ = 0;
   ++preemptions_;
   lease_.release();
 }
 
-void Sequence::launch(int count) {
-  CHECK(running_ && in_flight_tokens_ == 0);
-  CHECK(count > 0 && count <= pending_tokens());
-  in_flight_tokens_ = count;
+void Sequence::launch(const LaunchedTokens& tokens) {
+  CHECK(running_ && launched_.size() < kMostStepsInFlight);
+  CHECK(!waits_for_draw());
+  CHECK(tokens.count > 0 && tokens.count <= pending_tokens());
+  const bool draws = tokens.logit_row >= 0;
+  CHECK(!draws || tokens.count == pending_tokens());
+  launched_.push_back(tokens);
+  if (!draws) return;
+  edits_.prepare(output_tokens() + drawing_);
+  ++drawing_;
 }
 
 void Sequence::collect() {
-  CHECK(in_flight_tokens_ > 0);
-  computed_tokens_ += std::exchange(in_flight_tokens_, 0);
+  CHECK(!launched_.empty());
+  computed_tokens_ += launched_.front().count;
+  launched_.erase(launched_.begin());
   furthest_computed_tokens_ = std::max(furthest_computed_tokens_, computed_tokens_);
 }
 
 LearnedToken Sequence::learn(const SampledToken& sampled, TimePoint now) {
   CHECK(sampled.token >= 0);
-  CHECK(running_ && in_flight_tokens_ == 0 && pending_tokens() == 0);
+  const auto draws_in_flight =
+      std::count_if(launched_.begin(), launched_.end(),
+                    [](const LaunchedTokens& launched) { return launched.logit_row >= 0; });
+  CHECK(running_ && drawing_ > draws_in_flight);
+  --drawing_;
   tokens_.push_back(sampled.token);
   edits_.learn(sampled.token);
   if (!first_token_) first_token_ = now;

@@ -41,6 +41,10 @@ bool StopRule::is_end_token(int32_t token) const {
   return std::binary_search(end_tokens_.begin(), end_tokens_.end(), token);
 }
 
+bool StopRule::must_end_after(int new_tokens) const {
+  return prompt_tokens_ + new_tokens >= context_tokens_ || new_tokens >= max_new_tokens_;
+}
+
 StopVerdict StopRule::push(int32_t token, std::string_view piece) {
   ++new_tokens_;
   StopVerdict verdict;
@@ -54,12 +58,10 @@ StopVerdict StopRule::push(int32_t token, std::string_view piece) {
     const bool named = std::count(stop_tokens_.begin(), stop_tokens_.end(), token) > 0;
     verdict.reason = named ? FinishReason::kStopToken : FinishReason::kEos;
     verdict.matched_token = token;
-  } else if (prompt_tokens_ + new_tokens_ >= context_tokens_) {
+  } else if (must_end_after(new_tokens_)) {
     verdict.ended = true;
-    verdict.reason = FinishReason::kContextLimit;
-  } else if (new_tokens_ >= max_new_tokens_) {
-    verdict.ended = true;
-    verdict.reason = FinishReason::kMaxTokens;
+    verdict.reason = prompt_tokens_ + new_tokens_ >= context_tokens_ ? FinishReason::kContextLimit
+                                                                     : FinishReason::kMaxTokens;
   }
   return verdict;
 }

@@ -50,6 +50,9 @@ class StopRule {
   // Whether `token` ends the answer by itself. Then its own text is not part of the answer.
   [[nodiscard]] bool is_end_token(int32_t token) const;
 
+  // Whether an answer of as many tokens ends, whatever they are.
+  [[nodiscard]] bool must_end_after(int new_tokens) const;
+
   // The answer's next token and the text it completed (an end token completes none). Checked in
   // this order: stop string, end token, context limit, max_new_tokens. Not to be called again after
   // it ended the answer.

@@ -1,6 +1,5 @@
 #include "engine/run/model_runner.h"
 
-#include <algorithm>
 #include <array>
 #include <string_view>
 #include <tuple>
@@ -30,11 +29,7 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::create(const Model& model,
       return Status(Code::kResourceExhausted, "no memory for ", what, ": ", bytes, " bytes");
     }
   }
-  const int64_t context = int64_t{limits.batch.max_blocks_per_row} * limits.batch.block_tokens;
-  Result<Sampler> sampler = Sampler::create(
-      backend, {.max_rows = limits.batch.max_rows,
-                .max_edits = rows * std::min<int64_t>(config.vocab_size,
-                                                      context + int64_t{kMaxLogitBias} * 2)});
+  Result<Sampler> sampler = Sampler::create(backend, limits.batch.max_rows);
   if (!sampler) return sampler.status();
   return std::unique_ptr<ModelRunner>(
       new ModelRunner(model, backend, limits, std::move(memory), std::move(sampler).value()));
@@ -62,22 +57,23 @@ void ModelRunner::launch(const StepPlan& plan) {
   const PaddedCounts exact = exact_counts(plan);
   CHECK(exact.tokens > 0);
   const std::optional<PaddedCounts> bucket = graphs_.bucket_for(exact);
-  const HostBatch& host = builder_.build(plan, bucket.value_or(exact));
+  const HostBatch host = builder_.build(plan, bucket.value_or(exact));
   backend_.upload(memory_.batch.data(), host.block.data(), static_cast<int64_t>(host.block.size()));
-  const RaggedBatch batch = host.on(memory_.batch.data());
-  const Tensor logits(memory_.logits.data(), DType::kF32,
-                      {host.counts.logits, model_.config().vocab_size});
   if (bucket) {
-    graphs_.run(backend_, *bucket, [&] { forward(batch, logits); });
+    graphs_.run(backend_, *bucket, [&] { compute(host); });
   } else {
-    forward(batch, logits);
+    compute(host);
   }
-  sampler_.launch(logits, host.sample_rows, host.edits);
+  sampler_.bring(exact.logits, host.wanted);
 }
 
 StepTokens ModelRunner::collect() { return sampler_.collect(); }
 
-void ModelRunner::forward(const RaggedBatch& batch, const Tensor& logits) {
+// Enqueues ops alone, and from the batch's counts and fixed addresses alone: a graph may keep them.
+void ModelRunner::compute(const HostBatch& host) {
+  const RaggedBatch batch = host.on(memory_.batch.data());
+  const Tensor logits(memory_.logits.data(), DType::kF32,
+                      {host.counts.logits, model_.config().vocab_size});
   model_.forward({.backend = backend_,
                   .batch = batch,
                   .caches = caches_,
@@ -85,6 +81,7 @@ void ModelRunner::forward(const RaggedBatch& batch, const Tensor& logits) {
                   .previous_tokens = sampler_.tokens(),
                   .logits = logits,
                   .on_routing = nullptr});
+  sampler_.draw(logits, host.sampling_on(memory_.batch.data()));
 }
 
 }  // namespace switchyard

@@ -1,5 +1,6 @@
-// ModelRunner: computes planned steps. Owns the device memory of a step: the batch block, the
-// caches, the scratch arena, the logits; chooses between replaying a graph and running the ops.
+// ModelRunner: computes planned steps, in the order of their launch. Owns the device memory of a
+// step: the batch block, the caches, the scratch arena, the logits; chooses between replaying a
+// graph and running the ops. A step is one upload, the forward pass and the draw, one copy back.
 // Decides nothing about who runs (schedule/), knows no requests beyond the plan's rows.
 #pragma once
 
@@ -33,10 +34,13 @@ class ModelRunner {
                                                      Backend& backend,
                                                      const RunnerLimits& limits);
 
-  // Enqueues a committed plan that computes something.
+  // Enqueues a committed plan that computes something. Where its rows have a token that is still
+  // being drawn (PlannedRow::drawn_in_row), the last launch draws it. At most kMostStepsInFlight
+  // are launched and not collected.
   void launch(const StepPlan& plan);
 
-  // Waits for it. Views hold until the next launch.
+  // Waits for the oldest launch, and not for those after it. Views hold until the second launch
+  // from now.
   StepTokens collect();
 
   [[nodiscard]] size_t captured_graphs() const { return graphs_.captured(); }
@@ -50,7 +54,7 @@ class ModelRunner {
               const RunnerLimits& limits,
               Memory memory,
               Sampler sampler);
-  void forward(const RaggedBatch& batch, const Tensor& logits);
+  void compute(const HostBatch& host);
 
   const Model& model_;
   Backend& backend_;

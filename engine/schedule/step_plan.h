@@ -1,6 +1,6 @@
 // StepPlan: what one step will do, as a value. Decided by Scheduler::plan, applied by commit, laid
 // out by batch_builder, learned from by finish. Its pointers are borrowed from the scheduler and
-// hold until the finish of that step.
+// hold until the finish of that step, also those to a sequence whose answer ended meanwhile.
 #pragma once
 
 #include <vector>
@@ -15,7 +15,9 @@ struct PlannedRow {
   Sequence* sequence = nullptr;
   int first_token = 0;
   int count = 0;
-  bool wants_logits = false;  // they are its last known ones: the next is drawn
+  bool wants_logits = false;  // they are its last expected ones: the next is drawn
+  // The value of its last token is not known yet: this logit row of the step before draws it.
+  int drawn_in_row = -1;
 };
 
 struct PlannedEnd {

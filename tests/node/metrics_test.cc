@@ -73,6 +73,8 @@ TEST(Metrics, CountACancelledAnswerByItsPhaseAndNotAsALatency) {
   metrics.on_end(report);
   EXPECT_EQ(metrics.cancelled[static_cast<size_t>(Phase::kDecode)], 1u);
   EXPECT_DOUBLE_EQ(metrics.cancel_to_free.sum(), 0.002);
+  metrics.on_freed(std::chrono::milliseconds(4));
+  EXPECT_DOUBLE_EQ(metrics.cancel_to_free.sum(), 0.006);
   EXPECT_DOUBLE_EQ(metrics.request_prompt_tokens.sum(), 0);
   EXPECT_EQ(metrics.prompt_tokens_computed, 7u);
 }

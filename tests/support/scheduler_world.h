@@ -86,6 +86,7 @@ class SchedulerWorld {
     return seen;
   }
   void hand_out(StepOutcome outcome) {
+    freed.insert(freed.end(), outcome.freed.begin(), outcome.freed.end());
     for (AnswerStep& each : outcome.deltas) each.sink->on_delta(std::move(each.delta));
     for (AnswerEnd& each : outcome.ends) {
       phase_at_end[each.id] = each.phase;
@@ -96,6 +97,16 @@ class SchedulerWorld {
 
   [[nodiscard]] bool ended(RequestId id) const { return sinks.at(id)->ends.size() == 1; }
   [[nodiscard]] const EndOfAnswer& end_of(RequestId id) const { return sinks.at(id)->ends.at(0); }
+  // Overlapped: launches a step, then ends the one launched before, if any.
+  StepSeen overlapped_step(int32_t token = kWord) {
+    StepPlan plan = begin();
+    StepSeen seen = seen_in(plan);
+    const std::optional<StepPlan> before =
+        std::exchange(in_flight, plan.computes() ? std::optional(std::move(plan)) : std::nullopt);
+    if (before) end(*before, token);
+    return seen;
+  }
+
   [[nodiscard]] bool all_memory_is_free() const {
     return memory.blocks().free() == memory.blocks().total() &&
            memory.states().free() == memory.states().total();
@@ -114,6 +125,8 @@ class SchedulerWorld {
   std::map<RequestId, std::shared_ptr<RecordingSink>> sinks;
   std::map<RequestId, SequencePhase> phase_at_end;
   std::map<RequestId, std::optional<Duration>> cancel_to_free;
+  std::vector<Duration> freed;
+  std::optional<StepPlan> in_flight;  // of overlapped steps
 
  private:
   uint64_t asked_ = 0;

@@ -43,8 +43,16 @@ SimDevice::SimDevice(SequenceMemorySize size)
       kv_(static_cast<size_t>(size.blocks) * static_cast<size_t>(size.block_tokens)),
       state_(static_cast<size_t>(size.state_slots)) {}
 
-std::vector<int32_t> SimDevice::run(const HostBatch& host) {
-  const RaggedBatch batch = host.on(host.block.data());
+void SimDevice::launch(const HostBatch& batch) {
+  launched_.push_back({.batch = batch, .block = {batch.block.begin(), batch.block.end()}});
+}
+
+std::vector<int32_t> SimDevice::collect() {
+  CHECK(!launched_.empty());
+  const Launched launched = std::move(launched_.front());
+  launched_.pop_front();
+  const RaggedBatch batch = launched.batch.on(launched.block.data());
+  const BatchSampling sampling = launched.batch.sampling_on(launched.block.data());
   std::vector<uint64_t> hash_of_token(static_cast<size_t>(batch.num_tokens));
   for (int row = 0; row < batch.num_rows; ++row) {
     const int begin = batch.row_start[row];
@@ -52,8 +60,10 @@ std::vector<int32_t> SimDevice::run(const HostBatch& host) {
     uint64_t& state = state_.at(static_cast<size_t>(batch.state_slot[row]));
     if (batch.position[begin] == 0) state = 0;
     for (int t = begin; t < begin + count; ++t) {
-      kv_.at(static_cast<size_t>(batch.kv_slot[t])) = kv_entry(batch.token[t], batch.position[t]);
-      state = mix(state, static_cast<uint64_t>(batch.token[t]));
+      const int32_t given = batch.token[t];
+      const int32_t token = given >= 0 ? given : drawn_.at(static_cast<size_t>(-1 - given));
+      kv_.at(static_cast<size_t>(batch.kv_slot[t])) = kv_entry(token, batch.position[t]);
+      state = mix(state, static_cast<uint64_t>(token));
       hash_of_token[t] = state;
     }
     const int32_t* blocks = batch.block_id + batch.block_start[row];
@@ -66,17 +76,20 @@ std::vector<int32_t> SimDevice::run(const HostBatch& host) {
   }
   std::vector<int32_t> drawn;
   for (int l = 0; l < batch.num_logits; ++l) {
-    const SampleRow& sample = host.sample_rows[l];
-    const auto edits = host.edits.subspan(static_cast<size_t>(sample.edit_begin),
-                                          static_cast<size_t>(sample.edit_end - sample.edit_begin));
+    const SampleRow& sample = sampling.rows[l];
+    CHECK(sample.edit_end <= sampling.num_edits);
     const auto is_forbidden = [&](int32_t token) {
-      return std::any_of(edits.begin(), edits.end(), [&](const LogitEdit& edit) {
-        return edit.token == token && std::isinf(edit.bias);
-      });
+      return std::any_of(sampling.edits + sample.edit_begin, sampling.edits + sample.edit_end,
+                         [&](const LogitEdit& edit) {
+                           const bool repeats =
+                               sample.frequency_penalty > 0 && edit.output_count >= kSimMostRepeats;
+                           return edit.token == token && (std::isinf(edit.bias) || repeats);
+                         });
     };
     const uint64_t seed = uint64_t{sample.seed_high} << 32 | sample.seed_low;
     drawn.push_back(draw(hash_of_token[batch.logit_token[l]], seed, sample.position, is_forbidden));
   }
+  drawn_ = drawn;
   return drawn;
 }
 
@@ -109,7 +122,9 @@ SimAnswer answer_alone(const Request& request) {
     }
     const auto made = static_cast<int>(answer.tokens.size());
     const auto is_forbidden = [&](int32_t token) {
-      return made < stop.min_new_tokens && is_end(token);
+      const auto repeats = std::count(answer.tokens.begin(), answer.tokens.end(), token);
+      return (made < stop.min_new_tokens && is_end(token)) ||
+             (fields.sampling.frequency_penalty > 0 && repeats >= kSimMostRepeats);
     };
     const int32_t token =
         draw(state ^ hash, fields.sampling.seed, static_cast<int32_t>(all.size()), is_forbidden);

@@ -3,7 +3,9 @@
 // position anywhere changes an answer. Also: what the same question is answered when asked alone.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,17 +19,28 @@ namespace switchyard {
 
 inline constexpr int kSimVocabulary = 40;
 inline constexpr int32_t kSimEos = 0;
+// What a frequency penalty means here: no token is drawn more often.
+inline constexpr int kSimMostRepeats = 2;
 
-// The memory of the device and the step that runs on it.
+// The memory of the device and the steps that run on it, in order and as late as possible: nothing
+// is computed before it is waited for.
 class SimDevice {
  public:
   explicit SimDevice(SequenceMemorySize size);
 
-  // Tokens drawn for the batch's logit rows.
-  std::vector<int32_t> run(const HostBatch& batch);
+  void launch(const HostBatch& batch);
+  // Tokens drawn for the logit rows of the oldest batch launched.
+  std::vector<int32_t> collect();
 
  private:
+  struct Launched {
+    HostBatch batch;
+    std::vector<std::byte> block;  // of the batch, as it was
+  };
+
   int block_tokens_;
+  std::deque<Launched> launched_;
+  std::vector<int32_t> drawn_;   // by the step that ran last
   std::vector<uint64_t> kv_;     // [blocks * block_tokens]
   std::vector<uint64_t> state_;  // [slots]
 };

@@ -24,7 +24,9 @@ SequenceMemorySize random_size(std::mt19937_64& random) {
 
 SchedulerLimits random_limits(std::mt19937_64& random) {
   const int rows = between(random, 1, 10);
-  return {.max_batch_tokens = rows + between(random, 0, 60), .max_batch_rows = rows};
+  SchedulerLimits limits{.max_batch_tokens = rows + between(random, 0, 60), .max_batch_rows = rows};
+  limits.max_step_edits = kSimVocabulary + between(random, 0, kSimVocabulary);
+  return limits;
 }
 
 RequestLimits limits_of(const SequenceMemorySize& size) {
@@ -36,7 +38,7 @@ RequestLimits limits_of(const SequenceMemorySize& size) {
 
 }  // namespace
 
-SimWorld::SimWorld(uint64_t seed)
+SimWorld::SimWorld(uint64_t seed, SimSteps steps)
     : random_(seed),
       size_(random_size(random_)),
       limits_(random_limits(random_)),
@@ -46,9 +48,11 @@ SimWorld::SimWorld(uint64_t seed)
       builder_({.max_tokens = limits_.max_batch_tokens + 4,
                 .max_rows = limits_.max_batch_rows + 4,
                 .max_blocks_per_row = size_.blocks,
-                .block_tokens = size_.block_tokens}),
+                .block_tokens = size_.block_tokens,
+                .max_edits = limits_.max_step_edits}),
       scheduler_(
-          limits_, seed % 2 == 0 ? admit_if_it_fits : admit_with_room_to_grow, memory_, clock_) {}
+          limits_, seed % 2 == 0 ? admit_if_it_fits : admit_with_room_to_grow, memory_, clock_),
+      overlap_(steps == SimSteps::kOverlapped) {}
 
 int SimWorld::number(int low, int high) { return between(random_, low, high); }
 
@@ -61,7 +65,7 @@ SimReport SimWorld::run(int questions) {
     step();
     CHECK(report_.steps <= steps_allowed_);
   }
-  CHECK(asked_.empty());
+  CHECK(asked_.empty() && !in_flight_);
   CHECK(memory_.blocks().free() == memory_.blocks().total());
   CHECK(memory_.states().free() == memory_.states().total());
   return report_;
@@ -73,6 +77,8 @@ RequestFields SimWorld::random_question() {
   fields.prompt.resize(static_cast<size_t>(chance(4) ? number(30, 80) : number(1, 20)));
   for (int32_t& token : fields.prompt) token = number(0, kSimVocabulary - 1);
   fields.sampling.seed = random_();
+  if (chance(4)) fields.sampling.frequency_penalty = 1;
+  if (chance(6)) fields.sampling.repetition_penalty = 2;  // many edits, of no effect here
   fields.stop.max_new_tokens = number(1, 50);
   if (chance(4)) fields.stop.min_new_tokens = number(1, fields.stop.max_new_tokens);
   if (chance(4)) fields.stop.stop_tokens = {number(0, kSimVocabulary - 1)};
@@ -102,9 +108,10 @@ void SimWorld::ask() {
     return;
   }
   // Each step brings the first by rank at least one token further. A later question of a higher
-  // rank can make it wait, but not lose what it is worth: hence twice.
+  // rank can make it wait, but not lose what it is worth: hence twice. Overlapped, every other plan
+  // may be empty.
   const auto prompt_tokens = static_cast<int64_t>(request->fields().prompt.size());
-  steps_allowed_ += 2 * (prompt_tokens + request->fields().stop.max_new_tokens);
+  steps_allowed_ += (overlap_ ? 4 : 2) * (prompt_tokens + request->fields().stop.max_new_tokens);
   asked_.emplace(id, Asked{.request = *request, .sink = sink});
   scheduler_.add(*std::move(request), sim_text());
 }
@@ -121,7 +128,7 @@ void SimWorld::cancel_some(int one_in) {
 void SimWorld::step() {
   ++report_.steps;
   const int free_before = memory_.blocks().free();
-  const StepPlan plan = scheduler_.plan();
+  StepPlan plan = scheduler_.plan();
   CHECK(memory_.blocks().free() == free_before);
   check_plan(plan);
   const StepCounts counts = counts_of(plan);
@@ -133,22 +140,58 @@ void SimWorld::step() {
   check_in_flight(plan);
   check_cancelled_are_gone();
   clock_.advance(std::chrono::milliseconds(number(0, 50)));
-  if (!plan.computes()) return;
+  std::optional<Launched> launched;
+  if (plan.computes()) launched = launch(std::move(plan));
+  if (overlap_) std::swap(launched, in_flight_);
+  if (launched) finish(*launched);
+}
 
+SimWorld::Launched SimWorld::launch(StepPlan plan) {
   PaddedCounts padded = exact_counts(plan);
   const int padding = number(0, 4);
   padded.tokens += padding;
   padded.rows += padding;
   padded.logits += number(0, padding);
-  const std::vector<int32_t> drawn = device_.run(builder_.build(plan, padded));
+  device_.launch(builder_.build(plan, padded));
 
+  Launched launched{.plan = std::move(plan), .blocks = {}, .slots = {}};
+  for (const PlannedRow& row : launched.plan.rows) {
+    report_.drawn_ahead += row.drawn_in_row >= 0 ? 1 : 0;
+    const auto blocks = row.sequence->lease().blocks();
+    launched.blocks.emplace_back(blocks.begin(), blocks.end());
+    launched.slots.push_back(row.sequence->lease().state());
+  }
+  return launched;
+}
+
+void SimWorld::finish(const Launched& launched) {
+  check_still_leased(launched);
+  const std::vector<int32_t> drawn = device_.collect();
   const int cancelled_before = report_.cancelled;
   cancel_some(200);
+  for (const Sequence* sequence : scheduler_.leaving()) {
+    report_.wasted_rows += std::ranges::any_of(
+        launched.plan.rows, [&](const PlannedRow& row) { return row.sequence == sequence; });
+  }
   const StepTokens tokens{.token = drawn, .logprob = {}, .top_token = {}, .top_logprob = {}};
-  hand_out(scheduler_.finish(plan, tokens));
+  StepOutcome outcome = scheduler_.finish(launched.plan, tokens);
+  report_.freed_later += static_cast<int>(outcome.freed.size());
+  hand_out(std::move(outcome));
   report_.cancelled_in_flight += report_.cancelled - cancelled_before;
-  for (const Sequence* sequence : scheduler_.sequences()) CHECK(sequence->in_flight_tokens() == 0);
+  for (const Sequence* sequence : scheduler_.sequences()) {
+    CHECK(in_flight_ || sequence->in_flight_tokens() == 0);
+  }
   check_memory();
+}
+
+// What the device is about to write was not given to anybody else meanwhile.
+void SimWorld::check_still_leased(const Launched& launched) const {
+  for (size_t i = 0; i < launched.plan.rows.size(); ++i) {
+    const MemoryLease& lease = launched.plan.rows[i].sequence->lease();
+    CHECK(lease.state() == launched.slots[i]);
+    CHECK(lease.blocks().size() >= launched.blocks[i].size());
+    CHECK(std::equal(launched.blocks[i].begin(), launched.blocks[i].end(), lease.blocks().begin()));
+  }
 }
 
 void SimWorld::hand_out(StepOutcome outcome) {
@@ -167,7 +210,8 @@ void SimWorld::check_answer(const Asked& asked, const AnswerEnd& end) {
   const SimAnswer alone = answer_alone(asked.request);
   const RecordingSink& got = *asked.sink;
   CHECK(end.end.usage.completion_tokens == static_cast<int>(got.tokens.size()));
-  CHECK(end.cancel_to_free.has_value() == asked.cancelled);
+  CHECK(asked.cancelled || !end.cancel_to_free.has_value());
+  report_.freed_at_end += end.cancel_to_free.has_value() ? 1 : 0;
   CHECK(got.tokens.size() <= alone.tokens.size());
   CHECK(std::equal(got.tokens.begin(), got.tokens.end(), alone.tokens.begin()));
   CHECK(got.text == alone.text.substr(0, got.text.size()));
@@ -195,7 +239,12 @@ void SimWorld::check_memory() const {
   std::set<StateSlot> slots;
   size_t leased_blocks = 0;
   size_t leased_slots = 0;
-  for (const Sequence* sequence : scheduler_.sequences()) {
+  std::vector<const Sequence*> holders = scheduler_.sequences();
+  for (const Sequence* sequence : scheduler_.leaving()) {
+    CHECK(overlap_ && sequence->in_flight_tokens() > 0);
+    holders.push_back(sequence);
+  }
+  for (const Sequence* sequence : holders) {
     const MemoryLease& lease = sequence->lease();
     blocks.insert(lease.blocks().begin(), lease.blocks().end());
     leased_blocks += lease.blocks().size();
@@ -210,18 +259,34 @@ void SimWorld::check_memory() const {
   CHECK(memory_.states().free() + static_cast<int>(leased_slots) == memory_.states().total());
 }
 
-void SimWorld::check_plan(const StepPlan& plan) const {
-  std::set<const Sequence*> rows;
+void SimWorld::check_rows(const StepPlan& plan) const {
   int tokens = 0;
+  size_t edits = 0;
   for (const PlannedRow& row : plan.rows) {
-    CHECK(rows.insert(row.sequence).second);
-    CHECK(row.count > 0 && row.count <= row.sequence->pending_tokens());
-    CHECK(row.first_token == row.sequence->computed_tokens());
-    CHECK(row.wants_logits == (row.count == row.sequence->pending_tokens()));
+    const Sequence& sequence = *row.sequence;
+    CHECK(!sequence.waits_for_draw());
+    CHECK(row.count > 0 && row.count <= sequence.pending_tokens());
+    CHECK(row.first_token == sequence.computed_tokens() + sequence.in_flight_tokens());
+    CHECK(row.wants_logits == (row.count == sequence.pending_tokens()));
+    const int known = static_cast<int>(sequence.tokens().size());
+    CHECK((row.drawn_in_row >= 0) == (row.first_token + row.count > known));
+    CHECK(row.drawn_in_row < 0 || (in_flight_ && row.count == 1));
     tokens += row.count;
+    if (row.wants_logits) edits += sequence.edits().size();
   }
   CHECK(tokens <= limits_.max_batch_tokens);
   CHECK(plan.rows.size() <= static_cast<size_t>(limits_.max_batch_rows));
+  CHECK(edits <= static_cast<size_t>(limits_.max_step_edits));
+}
+
+void SimWorld::check_plan(const StepPlan& plan) {
+  check_rows(plan);
+  std::set<const Sequence*> rows;
+  for (const PlannedRow& row : plan.rows) CHECK(rows.insert(row.sequence).second);
+  CHECK(plan.preempts.empty() || !in_flight_);  // its memory would not be back
+  // Whoever needs what the step in flight holds waits for it, and everybody with him.
+  const bool waits_for_memory = in_flight_ && plan.rows.empty();
+  report_.empty_plans += waits_for_memory ? 1 : 0;
 
   std::set<const Sequence*> gone(plan.preempts.begin(), plan.preempts.end());
   for (const PlannedEnd& end : plan.ends) gone.insert(end.sequence);
@@ -229,24 +294,34 @@ void SimWorld::check_plan(const StepPlan& plan) const {
   const std::set<const Sequence*> admitted(plan.admits.begin(), plan.admits.end());
   bool is_first = true;
   bool somebody_waits = false;
+  bool edits_waited = false;
   for (const Sequence* sequence : scheduler_.sequences()) {
     const bool ends = sequence->due_end(clock_.now()).has_value();
     CHECK(!ends || gone.contains(sequence));
-    CHECK(!admitted.contains(sequence) || (!somebody_waits && rows.contains(sequence)));
+    CHECK(!admitted.contains(sequence) || !somebody_waits);
+    CHECK(!admitted.contains(sequence) || rows.contains(sequence) || !sequence->edits().empty());
     somebody_waits |= !ends && (gone.contains(sequence) ||
                                 (!sequence->running() && !admitted.contains(sequence)));
     if (ends || !sequence->running()) continue;
-    CHECK(!is_first || rows.contains(sequence));  // forward progress
+    const bool must_run = !waits_for_memory && !sequence->waits_for_draw();
+    CHECK(!is_first || !must_run || rows.contains(sequence));  // forward progress
     const bool decodes = sequence->pending_tokens() == 1;
-    CHECK(!decodes || rows.contains(sequence) || gone.contains(sequence));
+    if (decodes && must_run && !rows.contains(sequence) && !gone.contains(sequence)) {
+      CHECK(!sequence->edits().empty());
+      edits_waited = true;
+    }
     is_first = false;
   }
-  CHECK(scheduler_.idle() || plan.computes() || !plan.ends.empty());
+  report_.edit_waits += edits_waited ? 1 : 0;
+  CHECK(scheduler_.idle() || plan.computes() || !plan.ends.empty() || in_flight_);
 }
 
 void SimWorld::check_in_flight(const StepPlan& plan) const {
   std::map<const Sequence*, int> planned;
-  for (const PlannedRow& row : plan.rows) planned[row.sequence] = row.count;
+  for (const PlannedRow& row : plan.rows) planned[row.sequence] += row.count;
+  if (in_flight_) {
+    for (const PlannedRow& row : in_flight_->plan.rows) planned[row.sequence] += row.count;
+  }
   for (const Sequence* sequence : scheduler_.sequences()) {
     const auto row = planned.find(sequence);
     CHECK(sequence->in_flight_tokens() == (row == planned.end() ? 0 : row->second));

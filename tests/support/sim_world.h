@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -28,11 +29,20 @@ struct SimReport {
   int preempted = 0;
   int recomputed_tokens = 0;
   int steps = 0;
+  int freed_at_end = 0;  // of the cancelled, those whose memory came back with their end,
+  int freed_later = 0;   // and those for which a step was in flight
+  // Of overlapped steps:
+  int drawn_ahead = 0;  // rows whose last token was still being drawn
+  int wasted_rows = 0;  // computed for an answer that had ended
+  int empty_plans = 0;  // with a step in flight
+  int edit_waits = 0;   // steps in which a draw waited for room for its edits
 };
+
+enum class SimSteps { kOneByOne, kOverlapped };
 
 class SimWorld {
  public:
-  explicit SimWorld(uint64_t seed);
+  SimWorld(uint64_t seed, SimSteps steps);
 
   // `questions` arrive at random; runs until all have ended.
   SimReport run(int questions);
@@ -43,6 +53,11 @@ class SimWorld {
     std::shared_ptr<RecordingSink> sink;
     bool cancelled = false;
   };
+  struct Launched {
+    StepPlan plan;
+    std::vector<std::vector<BlockId>> blocks;  // of each row
+    std::vector<StateSlot> slots;
+  };
 
   int number(int low, int high);  // both included
   bool chance(int one_in) { return number(1, one_in) == 1; }
@@ -51,11 +66,15 @@ class SimWorld {
   void ask();
   void cancel_some(int one_in);
   void step();
+  Launched launch(StepPlan plan);
+  void finish(const Launched& launched);
   void hand_out(StepOutcome outcome);
   void check_answer(const Asked& asked, const AnswerEnd& end);
   void check_memory() const;
-  void check_plan(const StepPlan& plan) const;
+  void check_plan(const StepPlan& plan);
+  void check_rows(const StepPlan& plan) const;
   void check_in_flight(const StepPlan& plan) const;
+  void check_still_leased(const Launched& launched) const;
   void check_cancelled_are_gone() const;
 
   std::mt19937_64 random_;
@@ -67,6 +86,8 @@ class SimWorld {
   SimDevice device_;
   BatchBuilder builder_;
   Scheduler scheduler_;
+  const bool overlap_;
+  std::optional<Launched> in_flight_;
   std::map<RequestId, Asked> asked_;  // living
   uint64_t last_id_ = 0;
   int64_t steps_allowed_ = 0;

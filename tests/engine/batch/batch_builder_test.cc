@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <cstring>
+#include <functional>
 #include <vector>
 
 #include "tests/support/scheduler_world.h"
@@ -12,7 +12,7 @@ namespace switchyard {
 namespace {
 
 constexpr BatchLimits kLimits{
-    .max_tokens = 40, .max_rows = 8, .max_blocks_per_row = 20, .block_tokens = 4};
+    .max_tokens = 40, .max_rows = 8, .max_blocks_per_row = 20, .block_tokens = 4, .max_edits = 16};
 
 std::vector<int32_t> list(const int32_t* values, int count) { return {values, values + count}; }
 
@@ -73,17 +73,70 @@ TEST(BatchBuilder, GivesEachLogitRowItsSamplingAndItsEdits) {
   MixedStep world;
   BatchBuilder builder(kLimits);
   const HostBatch host = builder.build(world.plan, exact_counts(world.plan));
-  ASSERT_EQ(host.sample_rows.size(), 2u);
-  ASSERT_EQ(host.edits.size(), 3u);
-  EXPECT_EQ(host.sample_rows[0].edit_begin, 0);
-  EXPECT_EQ(host.sample_rows[0].edit_end, 1);
-  EXPECT_EQ(host.edits[0].token, 20);
-  EXPECT_EQ(host.edits[0].output_count, 1);
-  EXPECT_EQ(host.sample_rows[1].edit_begin, 1);
-  EXPECT_EQ(host.sample_rows[1].edit_end, 3);
-  EXPECT_EQ(host.edits[1].token, 7);
-  EXPECT_EQ(host.sample_rows[1].seed_low, 99u);
-  EXPECT_EQ(host.sample_rows[1].position, 6);
+  const BatchSampling sampling = host.sampling_on(host.block.data());
+  const SampleRow& first = sampling.rows[0];
+  const SampleRow& second = sampling.rows[1];
+  ASSERT_EQ(first.edit_end - first.edit_begin, 1);
+  EXPECT_EQ(sampling.edits[first.edit_begin].token, 20);
+  EXPECT_EQ(sampling.edits[first.edit_begin].output_count, 1);
+  EXPECT_EQ(second.edit_begin, first.edit_end);
+  ASSERT_EQ(second.edit_end - second.edit_begin, 2);
+  EXPECT_EQ(sampling.edits[second.edit_begin].token, 7);
+  EXPECT_EQ(sampling.edits[second.edit_begin + 1].token, 8);
+  EXPECT_EQ(first.position, 6);
+  EXPECT_EQ(second.position, 6);
+  EXPECT_EQ(second.seed_low, 99u);
+}
+
+TEST(BatchBuilder, UploadsNoMoreThanTheStepHas) {
+  MixedStep world;
+  BatchBuilder builder(kLimits);
+  const HostBatch host = builder.build(world.plan, exact_counts(world.plan));
+  const BatchSampling sampling = host.sampling_on(host.block.data());
+  const LogitEdit* end = sampling.edits + sampling.rows[1].edit_end;
+  EXPECT_EQ(reinterpret_cast<const std::byte*>(end), host.block.data() + host.block.size());
+  // Edits begin behind the four block ids, at the next whole edit.
+  EXPECT_EQ(sampling.rows[0].edit_begin, 1);
+  EXPECT_EQ(sampling.num_edits, 16 + 8 * 20 * 4 / 16);
+}
+
+TEST(BatchBuilder, WantsOnTheHostWhatTheRowThatWantsMostWants) {
+  const auto wanted = [](const std::function<void(RequestFields&)>& change) {
+    SchedulerWorld world;
+    world.ask(4);
+    world.ask(4, change);
+    const StepPlan plan = world.begin();
+    BatchBuilder builder(kLimits);
+    return builder.build(plan, exact_counts(plan)).wanted;
+  };
+  EXPECT_EQ(wanted([](RequestFields&) {}), DrawnParts::kTokens);
+  EXPECT_EQ(wanted([](RequestFields& fields) { fields.sampling.logprobs = true; }),
+            DrawnParts::kLogprobs);
+  EXPECT_EQ(wanted([](RequestFields& fields) {
+              fields.sampling.logprobs = true;
+              fields.sampling.top_logprobs = 1;
+            }),
+            DrawnParts::kTopLogprobs);
+}
+
+TEST(BatchBuilder, NamesTheLogitRowOfATokenThatIsStillBeingDrawn) {
+  SchedulerWorld world;
+  world.ask(3);
+  world.ask(5, [](RequestFields& fields) { fields.stop.min_new_tokens = 1; });
+  (void)world.begin();
+  const StepPlan plan = world.begin();
+  BatchBuilder builder(kLimits);
+  const HostBatch host = builder.build(plan, exact_counts(plan));
+  const RaggedBatch batch = host.on(host.block.data());
+  EXPECT_EQ(list(batch.token, 2), (std::vector<int32_t>{-1, -2}));
+  EXPECT_EQ(list(batch.position, 2), (std::vector<int32_t>{3, 5}));
+  EXPECT_EQ(list(batch.kv_len, 2), (std::vector<int32_t>{4, 6}));
+  const BatchSampling sampling = host.sampling_on(host.block.data());
+  EXPECT_EQ(sampling.rows[0].position, 4);
+  EXPECT_EQ(sampling.rows[1].position, 6);
+  // The second token of the answer may be its end, whatever the first will be.
+  ASSERT_EQ(sampling.rows[1].edit_end - sampling.rows[1].edit_begin, 1);
+  EXPECT_EQ(sampling.edits[sampling.rows[1].edit_begin].bias, 0);
 }
 
 TEST(BatchBuilder, PadsWithRowsThatTouchOnlyTheSinks) {
@@ -105,9 +158,9 @@ TEST(BatchBuilder, PadsWithRowsThatTouchOnlyTheSinks) {
   EXPECT_EQ(list(batch.block_id + 4, 3), zeros);
   EXPECT_EQ(list(batch.logit_token, 4), (std::vector<int32_t>{0, 6, 7, 7}));
   EXPECT_EQ(*batch.live_tokens, 7);
-  ASSERT_EQ(host.sample_rows.size(), 4u);
-  EXPECT_EQ(host.sample_rows[3].temperature, 0);
-  EXPECT_EQ(host.sample_rows[3].edit_begin, host.sample_rows[3].edit_end);
+  const SampleRow& padding = host.sampling_on(host.block.data()).rows[3];
+  EXPECT_EQ(padding.temperature, 0);
+  EXPECT_EQ(padding.edit_begin, padding.edit_end);
 }
 
 TEST(BatchBuilder, GivesAChunkThatIsNotTheLastNoLogits) {
@@ -118,7 +171,6 @@ TEST(BatchBuilder, GivesAChunkThatIsNotTheLastNoLogits) {
   const HostBatch host = builder.build(plan, exact_counts(plan));
   EXPECT_EQ(host.counts.tokens, 32);
   EXPECT_EQ(host.counts.logits, 0);
-  EXPECT_TRUE(host.sample_rows.empty());
   // The row's blocks end with its tokens, however many the sequence has leased.
   EXPECT_EQ(host.on(host.block.data()).block_start[1], 8);
 }
@@ -133,6 +185,10 @@ TEST(BatchBuilder, KeepsEveryArrayWhereItWasAndAligned) {
   const RaggedBatch second = two.on(device);
   EXPECT_EQ(first.block_id, second.block_id);
   EXPECT_EQ(first.logit_token, second.logit_token);
+  EXPECT_EQ(one.sampling_on(device).rows, two.sampling_on(device).rows);
+  EXPECT_EQ(one.sampling_on(device).edits, two.sampling_on(device).edits);
+  EXPECT_EQ(one.sampling_on(device).num_edits, two.sampling_on(device).num_edits);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(one.sampling_on(device).rows) % 64, 0u);
   for (const int32_t* array : {first.token, first.position, first.kv_slot, first.row_start,
                                first.kv_len, first.block_start, first.block_id, first.state_slot,
                                first.logit_token, first.live_tokens}) {
@@ -149,8 +205,6 @@ TEST(BatchBuilder, ForgetsTheStepBefore) {
   const HostBatch again = builder.build(world.plan, exact_counts(world.plan));
   BatchBuilder fresh(kLimits);
   const HostBatch expected = fresh.build(world.plan, exact_counts(world.plan));
-  EXPECT_EQ(again.edits.size(), expected.edits.size());
-  EXPECT_EQ(again.sample_rows.size(), expected.sample_rows.size());
   EXPECT_EQ(again.block.size(), expected.block.size());
   const RaggedBatch batch = again.on(again.block.data());
   EXPECT_EQ(list(batch.row_start, 3), (std::vector<int32_t>{0, 1, 7}));

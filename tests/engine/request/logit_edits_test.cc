@@ -65,11 +65,25 @@ TEST(LogitEdits, ForbidEndTokensUntilMinNewTokensThenRestoreTheirBias) {
     fields.sampling.logit_bias = {{9, 3}};
   }));
   EXPECT_TRUE(std::isinf(edit_of(edits, 2)->bias) && edit_of(edits, 2)->bias < 0);
-  edits.learn(50);
+  edits.prepare(0);
+  edits.prepare(1);
   EXPECT_TRUE(std::isinf(edit_of(edits, 9)->bias));
-  edits.learn(50);
+  const size_t entries = edits.values().size();
+  edits.prepare(2);
   EXPECT_EQ(edit_of(edits, 2)->bias, 0);
   EXPECT_EQ(edit_of(edits, 9)->bias, 3);
+  EXPECT_EQ(edits.values().size(), entries);
+}
+
+TEST(LogitEdits, FollowTheOutputOnlyForPenalties) {
+  const auto follow = [](auto change) { return LogitEdits(request_with(change)).follow_output(); };
+  EXPECT_TRUE(follow([](RequestFields& fields) { fields.sampling.repetition_penalty = 1.1F; }));
+  EXPECT_TRUE(follow([](RequestFields& fields) { fields.sampling.presence_penalty = 1; }));
+  EXPECT_TRUE(follow([](RequestFields& fields) { fields.sampling.frequency_penalty = -1; }));
+  EXPECT_FALSE(follow([](RequestFields& fields) {
+    fields.sampling.logit_bias = {{3, 1}};
+    fields.stop.min_new_tokens = 2;
+  }));
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ struct World {
 void compute(Sequence& sequence) {
   ASSERT_TRUE(sequence.lease().reserve(static_cast<int>(sequence.tokens().size())));
   sequence.lease().commit();
-  sequence.launch(sequence.pending_tokens());
+  sequence.launch({.count = sequence.pending_tokens(), .logit_row = 0});
   sequence.collect();
 }
 
@@ -50,7 +50,7 @@ TEST(Sequence, KnowsWhatIsComputedInFlightAndPending) {
   EXPECT_EQ(sequence.phase(), SequencePhase::kQueued);
   sequence.admit(at(0));
   EXPECT_EQ(sequence.phase(), SequencePhase::kPrefill);
-  sequence.launch(2);
+  sequence.launch({.count = 2});
   EXPECT_EQ(sequence.in_flight_tokens(), 2);
   EXPECT_EQ(sequence.pending_tokens(), 1);
   sequence.collect();
@@ -133,13 +133,71 @@ TEST(Sequence, DrawsEachTokenWithItsSeedAndItsPlace) {
     fields.sampling.seed = 0x1122334455667788;
     fields.sampling.top_k = 7;
   });
-  EXPECT_EQ(sequence.sample_row().position, 3);
-  EXPECT_EQ(sequence.sample_row().seed_low, 0x55667788u);
-  EXPECT_EQ(sequence.sample_row().seed_high, 0x11223344u);
-  EXPECT_EQ(sequence.sample_row().top_k, 7);
+  EXPECT_EQ(sequence.sample_row(3).position, 3);
+  EXPECT_EQ(sequence.sample_row(3).seed_low, 0x55667788u);
+  EXPECT_EQ(sequence.sample_row(3).seed_high, 0x11223344u);
+  EXPECT_EQ(sequence.sample_row(4).top_k, 7);
+}
+
+// The steps of a sequence overlap: each is launched before the one before is collected.
+TEST(Sequence, GoesOnFromATokenThatIsStillBeingDrawn) {
+  World world;
+  Sequence sequence = world.sequence();  // of 3 tokens
   sequence.admit(at(0));
-  (void)step(sequence, 50);
-  EXPECT_EQ(sequence.sample_row().position, 4);
+  sequence.launch({.count = 2});
+  EXPECT_EQ(sequence.drawn_in_row(), -1);
+  sequence.launch({.count = 1, .logit_row = 7});
+  EXPECT_EQ(sequence.in_flight_tokens(), 3);
+  EXPECT_EQ(sequence.expected_tokens(), 4);
+  sequence.collect();
+  EXPECT_EQ(sequence.drawn_in_row(), 7);
+  EXPECT_FALSE(sequence.waits_for_draw());
+  EXPECT_EQ(sequence.pending_tokens(), 1);
+  sequence.launch({.count = 1, .logit_row = 5});
+  EXPECT_EQ(sequence.expected_tokens(), 5);
+  sequence.collect();
+  EXPECT_EQ(sequence.learn({.token = 50}, at(0)).delta.tokens, std::vector<int32_t>{50});
+  EXPECT_EQ(sequence.tokens().size(), 4u);
+  EXPECT_EQ(sequence.expected_tokens(), 5);
+  EXPECT_EQ(sequence.computed_tokens(), 3);
+  EXPECT_EQ(sequence.in_flight_tokens(), 1);
+  EXPECT_EQ(sequence.drawn_in_row(), 5);
+}
+
+TEST(Sequence, WaitsForADrawThatIsCertainToBeItsLast) {
+  World world;
+  Sequence two = world.sequence([](RequestFields& fields) { fields.stop.max_new_tokens = 2; });
+  two.admit(at(0));
+  two.launch({.count = 3, .logit_row = 0});
+  EXPECT_FALSE(two.waits_for_draw());
+  two.launch({.count = 1, .logit_row = 0});
+  two.collect();
+  (void)two.learn({.token = 50}, at(0));
+  EXPECT_TRUE(two.waits_for_draw());
+  EXPECT_DEATH(two.launch({.count = 1, .logit_row = 0}), "CHECK");
+}
+
+TEST(Sequence, WaitsForADrawOnWhichItsPenaltiesDepend) {
+  World world;
+  Sequence sequence =
+      world.sequence([](RequestFields& fields) { fields.sampling.presence_penalty = 1; });
+  sequence.admit(at(0));
+  sequence.launch({.count = 3, .logit_row = 0});
+  EXPECT_TRUE(sequence.waits_for_draw());
+  sequence.collect();
+  (void)sequence.learn({.token = 50}, at(0));
+  EXPECT_FALSE(sequence.waits_for_draw());
+  EXPECT_EQ(sequence.edits().size(), 1u);
+}
+
+TEST(Sequence, ForbidsItsEndForTheDrawsThatComeTooEarlyHoweverFewItHasLearned) {
+  World world;
+  Sequence sequence = world.sequence([](RequestFields& fields) { fields.stop.min_new_tokens = 1; });
+  sequence.admit(at(0));
+  sequence.launch({.count = 3, .logit_row = 0});
+  EXPECT_LT(sequence.edits()[0].bias, 0);
+  sequence.launch({.count = 1, .logit_row = 0});
+  EXPECT_EQ(sequence.edits()[0].bias, 0);
 }
 
 TEST(Sequence, ReportsLogprobsAsManyAsWereAskedFor) {

@@ -1,7 +1,8 @@
-// How answers begin and end in a running engine: cancel in every phase, deadlines, refusal, drain,
-// shutdown, poisoned weights.
+// How answers begin and end in a running engine, with steps one by one and overlapped: cancel in
+// every phase, deadlines, refusal, drain, shutdown.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -20,15 +21,28 @@ std::vector<int32_t> prompt_of(int tokens) {
   return prompt;
 }
 
-EngineOptions small_steps() {
-  EngineOptions options = exact_options();
-  options.max_batch_tokens = 4;
-  options.max_batch_rows = 2;
-  return options;
-}
+// By whether steps overlap.
+class EngineLife : public ::testing::TestWithParam<bool> {
+ protected:
+  static EngineOptions usual() {
+    EngineOptions options = exact_options();
+    options.overlap = GetParam();
+    return options;
+  }
+  static EngineOptions small_steps() {
+    EngineOptions options = usual();
+    options.max_batch_tokens = 4;
+    options.max_batch_rows = 2;
+    return options;
+  }
+};
 
-TEST(EngineLife, EndsACancelledAnswerWhileItDecodesAndTakesEverythingBack) {
-  RunningEngine running(exact_options());
+INSTANTIATE_TEST_SUITE_P(Steps, EngineLife, ::testing::Bool(), [](const auto& instance) {
+  return instance.param ? "Overlapped" : "OneByOne";
+});
+
+TEST_P(EngineLife, EndsACancelledAnswerWhileItDecodesAndTakesEverythingBack) {
+  RunningEngine running(usual());
   RequestFields fields = running.fields(prompt_of(10), 1500);
   const RequestId id = fields.id;
   const auto answer = running.ask(std::move(fields));
@@ -42,12 +56,14 @@ TEST(EngineLife, EndsACancelledAnswerWhileItDecodesAndTakesEverythingBack) {
   running.expect_nothing_held();
 }
 
-TEST(EngineLife, EndsACancelledAnswerInTheMiddleOfItsPrompt) {
+TEST_P(EngineLife, EndsACancelledAnswerInTheMiddleOfItsPrompt) {
   std::atomic<int> prefilled = 0;
   std::optional<EndReport> report;
+  std::vector<Duration> freed;
   EngineObserver observer;
   observer.on_step = [&](const StepReport& step) { prefilled += step.prefill_tokens; };
   observer.on_end = [&](const EndReport& end) { report = end; };
+  observer.on_freed = [&](Duration after_cancel) { freed.push_back(after_cancel); };
   RunningEngine running(small_steps(), "lfm2_moe_odd", observer);
   RequestFields fields = running.fields(prompt_of(1900), 100);
   const RequestId id = fields.id;
@@ -61,10 +77,12 @@ TEST(EngineLife, EndsACancelledAnswerInTheMiddleOfItsPrompt) {
   running.engine.reset();  // the report was written on its thread
   ASSERT_TRUE(report);
   EXPECT_EQ(report->phase, Phase::kPrefill);
-  EXPECT_TRUE(report->cancel_to_free);
+  if (report->cancel_to_free) freed.push_back(*report->cancel_to_free);
+  ASSERT_EQ(freed.size(), 1u);
+  EXPECT_GT(freed[0], Duration{});
 }
 
-TEST(EngineLife, EndsAQueuedAnswerThatNeverRan) {
+TEST_P(EngineLife, EndsAQueuedAnswerThatNeverRan) {
   RunningEngine running(small_steps());
   const auto first = running.ask(running.fields(prompt_of(4), 400));
   const auto second = running.ask(running.fields(prompt_of(4), 400));
@@ -80,14 +98,14 @@ TEST(EngineLife, EndsAQueuedAnswerThatNeverRan) {
   running.expect_nothing_held();
 }
 
-TEST(EngineLife, ForgetsACancelOfWhatItDoesNotKnow) {
-  RunningEngine running(exact_options());
+TEST_P(EngineLife, ForgetsACancelOfWhatItDoesNotKnow) {
+  RunningEngine running(usual());
   running.engine->cancel(RequestId{999}, kCancelled);
   EXPECT_EQ(running.ask(running.fields({4}, 3))->wait().reason, FinishReason::kMaxTokens);
 }
 
-TEST(EngineLife, EndsAnAnswerAtItsDeadline) {
-  RunningEngine running(exact_options());
+TEST_P(EngineLife, EndsAnAnswerAtItsDeadline) {
+  RunningEngine running(usual());
   RequestFields fields = running.fields(prompt_of(10), 2000);
   fields.deadline = running.clock.now() + milliseconds(30);
   const EndOfAnswer end = running.ask(std::move(fields))->wait();
@@ -95,7 +113,7 @@ TEST(EngineLife, EndsAnAnswerAtItsDeadline) {
   running.expect_nothing_held();
 }
 
-TEST(EngineLife, RefusesWhatDoesNotFitTheQueue) {
+TEST_P(EngineLife, RefusesWhatDoesNotFitTheQueue) {
   EngineOptions options = small_steps();
   options.max_queue = 3;
   RunningEngine running(options);
@@ -117,8 +135,8 @@ TEST(EngineLife, RefusesWhatDoesNotFitTheQueue) {
   for (const auto& answer : answers) EXPECT_EQ(answer->wait().reason, FinishReason::kMaxTokens);
 }
 
-TEST(EngineLife, FinishesWhatItHasAndRefusesNewWorkWhileDraining) {
-  RunningEngine running(exact_options());
+TEST_P(EngineLife, FinishesWhatItHasAndRefusesNewWorkWhileDraining) {
+  RunningEngine running(usual());
   const auto answer = running.ask(running.fields(prompt_of(10), 50));
   running.engine->drain();
   RequestFields late = running.fields({4}, 3);
@@ -131,7 +149,23 @@ TEST(EngineLife, FinishesWhatItHasAndRefusesNewWorkWhileDraining) {
   EXPECT_TRUE(running.engine->load().draining);
 }
 
-TEST(EngineLife, EndsEverythingWhenItIsDestroyed) {
+// The row after the last token is in flight when that token is learned to be the last.
+TEST_P(EngineLife, EndsAtAStopTokenWithNothingAfterIt) {
+  RunningEngine running(usual());
+  const auto whole = running.ask(running.fields(prompt_of(10), 40));
+  whole->wait();
+  std::vector<int32_t> expected = whole->tokens();
+  const auto stop = expected.begin() + 20;
+  expected.erase(std::find(expected.begin(), expected.end(), *stop) + 1, expected.end());
+  RequestFields fields = running.fields(prompt_of(10), 40);
+  fields.stop.stop_tokens = {expected.back()};
+  const auto stopped = running.ask(std::move(fields));
+  EXPECT_EQ(stopped->wait().reason, FinishReason::kStopToken);
+  EXPECT_EQ(stopped->tokens(), expected);
+  running.expect_nothing_held();
+}
+
+TEST_P(EngineLife, EndsEverythingWhenItIsDestroyed) {
   RunningEngine running(small_steps());
   std::vector<std::shared_ptr<Answer>> answers;
   for (int i = 0; i < 6; ++i) answers.push_back(running.ask(running.fields(prompt_of(9), 1000)));
@@ -139,7 +173,7 @@ TEST(EngineLife, EndsEverythingWhenItIsDestroyed) {
   for (const auto& answer : answers) EXPECT_EQ(answer->wait().status.code(), Code::kAborted);
 }
 
-TEST(EngineLife, ListsWhatIsInFlight) {
+TEST_P(EngineLife, ListsWhatIsInFlight) {
   RunningEngine running(small_steps());
   std::vector<std::shared_ptr<Answer>> answers;
   for (int i = 0; i < 4; ++i) {
@@ -159,8 +193,8 @@ TEST(EngineLife, ListsWhatIsInFlight) {
   EXPECT_TRUE(running.engine->in_flight().empty());
 }
 
-TEST(EngineLife, SurvivesManyThreadsThatSubmitAndCancel) {
-  RunningEngine running(exact_options());
+TEST_P(EngineLife, SurvivesManyThreadsThatSubmitAndCancel) {
+  RunningEngine running(usual());
   std::vector<std::thread> threads;
   std::atomic<int> ended = 0;
   for (int t = 0; t < 4; ++t) {
@@ -184,7 +218,7 @@ TEST(EngineLife, SurvivesManyThreadsThatSubmitAndCancel) {
   running.expect_nothing_held();
 }
 
-TEST(EngineLife, SaysWhatIsWrongWithItsOptions) {
+TEST(EngineCreate, SaysWhatIsWrongWithItsOptions) {
   const auto failure = [](auto change) {
     EngineOptions options = exact_options();
     change(options);
@@ -199,7 +233,13 @@ TEST(EngineLife, SaysWhatIsWrongWithItsOptions) {
   EXPECT_EQ(failure([](EngineOptions& o) { o.graph_rows = {65}; }).field(), "graph_rows");
 }
 
-TEST(EngineLife, NamesTheFolderThatHoldsNoModel) {
+TEST(EngineCreate, LeavesABackendThatComputesWhenCalledToItselfStepByStep) {
+  const RunningEngine running(exact_options());
+  EXPECT_EQ(running.engine->options().overlap, false);
+  EXPECT_TRUE(running.engine->options().graph_rows.empty());
+}
+
+TEST(EngineCreate, NamesTheFolderThatHoldsNoModel) {
   SteadyClock clock;
   const auto backend = make_backend("cpu", {.threads = 1}).backend;
   const Status status =

@@ -62,34 +62,47 @@ TEST_P(EngineOracle, AnswersAllPromptsAtOnceAsTransformersAnswersEachAlone) {
   running.expect_nothing_held();
 }
 
-INSTANTIATE_TEST_SUITE_P(Engine,
-                         EngineOracle,
-                         ::testing::Values(Case{"Whole", "lfm2_moe_odd", exact_options()},
-                                           Case{"ChunksOfOne", "lfm2_moe_odd", chunks_of(1)},
-                                           Case{"ChunksOfSeven", "lfm2_moe_odd", chunks_of(7)},
-                                           Case{"ChunksOf64", "lfm2_moe_odd", chunks_of(64)},
-                                           Case{"Replaying", "lfm2_moe_odd", replaying()},
-                                           Case{"ShortOfMemory", "lfm2_moe_odd", short_of_memory(),
-                                                true},
-                                           Case{"Stacked", "lfm2_moe_stacked", exact_options()},
-                                           Case{"Dense", "lfm2_dense", exact_options()},
-                                           Case{"Bf16", "lfm2_moe_bf16", exact_options()}),
-                         [](const auto& instance) { return instance.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Engine,
+    EngineOracle,
+    ::testing::Values(Case{"Whole", "lfm2_moe_odd", exact_options()},
+                      Case{"ChunksOfOne", "lfm2_moe_odd", chunks_of(1)},
+                      Case{"ChunksOfSeven", "lfm2_moe_odd", chunks_of(7)},
+                      Case{"ChunksOf64", "lfm2_moe_odd", chunks_of(64)},
+                      Case{"Replaying", "lfm2_moe_odd", replaying()},
+                      Case{"ShortOfMemory", "lfm2_moe_odd", short_of_memory(), true},
+                      Case{"Overlapped", "lfm2_moe_odd", overlapped(exact_options())},
+                      Case{"OverlappedChunksOfSeven", "lfm2_moe_odd", overlapped(chunks_of(7))},
+                      Case{"OverlappedReplaying", "lfm2_moe_odd", overlapped(replaying())},
+                      Case{"OverlappedShortOfMemory", "lfm2_moe_odd", overlapped(short_of_memory()),
+                           true},
+                      Case{"Stacked", "lfm2_moe_stacked", exact_options()},
+                      Case{"Dense", "lfm2_dense", exact_options()},
+                      Case{"Bf16", "lfm2_moe_bf16", exact_options()}),
+    [](const auto& instance) { return instance.param.name; });
 
-TEST(EngineOracle, DrawsTheSameTokensFromASeedWhateverSharesTheBatch) {
+class EngineSeed : public ::testing::TestWithParam<float> {};  // of a repetition penalty
+
+TEST_P(EngineSeed, DrawsTheSameTokensWhateverSharesTheBatchAndHoweverStepsOverlap) {
   const auto sampled = [](RunningEngine& running) {
     RequestFields fields = running.fields({9, 8, 7, 6}, 40);
     fields.sampling.temperature = 0.9F;
     fields.sampling.top_p = 0.95F;
-    fields.sampling.repetition_penalty = 1.1F;
+    fields.sampling.repetition_penalty = GetParam();
     fields.sampling.seed = 1234567890123;
+    fields.stop.min_new_tokens = 20;
     return fields;
   };
   RunningEngine alone(exact_options());
   const auto quiet = alone.ask(sampled(alone));
   quiet->wait();
 
-  RunningEngine busy(exact_options());
+  RunningEngine ahead(overlapped(replaying()));
+  const auto early = ahead.ask(sampled(ahead));
+  early->wait();
+  EXPECT_EQ(quiet->tokens(), early->tokens());
+
+  RunningEngine busy(overlapped(exact_options()));
   std::vector<std::shared_ptr<Answer>> others;
   for (int i = 0; i < 12; ++i) {
     RequestFields other = busy.fields({1 + i, 2, 3}, 30 + i);
@@ -103,6 +116,8 @@ TEST(EngineOracle, DrawsTheSameTokensFromASeedWhateverSharesTheBatch) {
   EXPECT_EQ(quiet->tokens(), loud->tokens());
   EXPECT_NE(quiet->tokens(), others[0]->tokens());
 }
+
+INSTANTIATE_TEST_SUITE_P(Engine, EngineSeed, ::testing::Values(1.0F, 1.1F));
 
 }  // namespace
 }  // namespace switchyard
