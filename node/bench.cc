@@ -14,6 +14,7 @@
 #include "kernels/make_backend.h"
 #include "node/bench_case.h"
 #include "node/version.h"
+#include "node/weight_flags.h"
 
 namespace switchyard {
 namespace {
@@ -23,6 +24,7 @@ struct BenchOptions {
   std::string backend = "auto";
   int threads = 0;
   std::optional<uint64_t> random_seed;
+  WeightFlags weights;
   std::vector<int> batches = {1, 4};
   std::vector<int> contexts = {64};
   std::vector<int> prefills = {512};
@@ -139,21 +141,27 @@ Status measure(const BenchOptions& options, nlohmann::ordered_json& report) {
   MadeBackend made = make_backend(options.backend, backend_options);
   if (made.backend == nullptr) return Status(Code::kInvalidArgument, made.message);
   const EngineOptions engine = engine_options(options);
+  const Result<WeightPlan> plan = read_weight_flags(options.weights);
+  if (!plan) return plan.status();
 
   NullBackend null(made.backend->activation_type());
   Result<std::unique_ptr<BenchEngine>> counter = BenchEngine::create(
-      {.folder = options.model, .weights = WeightOrigin::kShapesOnly}, engine, null, &null);
+      {.folder = options.model, .weights = WeightOrigin::kShapesOnly, .plan = *plan}, engine, null,
+      &null);
   if (!counter) return counter.status();
   Result<std::unique_ptr<BenchEngine>> timer = BenchEngine::create(
       {.folder = options.model,
        .weights = options.random_seed ? WeightOrigin::kRandom : WeightOrigin::kCheckpoint,
-       .seed = options.random_seed.value_or(0)},
+       .seed = options.random_seed.value_or(0),
+       .plan = *plan},
       engine, *made.backend, nullptr);
   if (!timer) return timer.status();
 
   report["version"] = kVersion;
   report["model"] = options.model;
   report["backend"] = made.message;
+  report["weights"] = name_of(plan->weights);
+  report["head_weights"] = name_of(plan->head_choice());
   report["weight_bytes"] = (*timer)->engine().weight_bytes();
   report["rows"] = nlohmann::ordered_json::array();
   print_header(made.message);
@@ -190,6 +198,10 @@ int bench_main(std::span<const char* const> arguments) {
   CLI::Option* random = app.add_option(
       "--random-weights", seed, "random weights from this seed; the folder needs only config.json");
   app.add_option("--backend", options.backend, "auto or cpu")->capture_default_str();
+  app.add_option("--weights", options.weights.weights, kWeightsHelp)->capture_default_str();
+  app.add_option("--head-weights", options.weights.head, kHeadWeightsHelp)->capture_default_str();
+  app.add_option("--weight-scales", options.weights.scales, kWeightScalesHelp)
+      ->capture_default_str();
   app.add_option("--threads", options.threads, "0: the cores this process may use")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

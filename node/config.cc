@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "node/units.h"
+#include "node/weight_flags.h"
 
 namespace switchyard {
 namespace {
@@ -27,6 +28,7 @@ struct RawConfig {
   std::string connection_age = format_duration(config.max_connection_age);
   std::string connection_grace = format_duration(config.max_connection_grace);
   std::string reflection = "on", vllm_metrics = "on";
+  WeightFlags weights;
 };
 
 void declare_flags(CLI::App& app, RawConfig& raw) {
@@ -45,6 +47,9 @@ void declare_flags(CLI::App& app, RawConfig& raw) {
   app.add_option("--random-weights", raw.random_weights,
                  "Make weights up from this seed instead of loading them; needs only config.json")
       ->group(model);
+  app.add_option("--weights", raw.weights.weights, kWeightsHelp)->group(model);
+  app.add_option("--head-weights", raw.weights.head, kHeadWeightsHelp)->group(model);
+  app.add_option("--weight-scales", raw.weights.scales, kWeightScalesHelp)->group(model);
 
   app.add_option("--listen", config.listen, "gRPC, HOST:PORT; port 0 picks one")->group(network);
   app.add_option("--metrics", config.metrics, "Prometheus over HTTP, HOST:PORT")->group(network);
@@ -192,6 +197,10 @@ Result<Config> finish(RawConfig raw) {
     config.random_weights_seed = seed;
   }
 
+  const Result<WeightPlan> plan = read_weight_flags(raw.weights);
+  if (!plan.ok()) return plan.status();
+  config.weight_plan = *plan;
+
   const Result<int64_t> kv_memory = parse_bytes("--kv-memory", raw.kv_memory);
   if (!kv_memory.ok()) return kv_memory.status();
   config.kv_memory_bytes = *kv_memory;
@@ -252,6 +261,9 @@ std::vector<std::pair<std::string, std::string>> describe(const Config& config) 
       {"threads", std::to_string(config.threads)},
       {"random-weights",
        config.random_weights_seed ? std::to_string(*config.random_weights_seed) : "no"},
+      {"weights", std::string(name_of(config.weight_plan.weights))},
+      {"head-weights", std::string(name_of(config.weight_plan.head))},
+      {"weight-scales", name_of(config.weight_plan.scales)},
       {"listen", config.listen},
       {"metrics", config.metrics},
       {"admin", config.admin},

@@ -16,6 +16,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/result.h"
+#include "engine/weights/weight_plan.h"
 
 namespace switchyard {
 
@@ -26,6 +27,7 @@ struct Config {
   std::string backend = "auto";
   int threads = 0;                              // 0: the cores this process may use
   std::optional<uint64_t> random_weights_seed;  // set: weights are random, of the config's shapes
+  WeightPlan weight_plan;
 
   std::string listen = "127.0.0.1:50051";  // HOST:PORT; port 0 picks a free one
   std::string metrics = "127.0.0.1:9464";

@@ -8,7 +8,9 @@
 #include <string>
 #include <variant>
 
+#include "engine/model/model.h"
 #include "engine/model/model_config.h"
+#include "kernels/null/null_backend.h"
 
 namespace switchyard {
 namespace {
@@ -44,6 +46,15 @@ std::string ranges(const std::vector<size_t>& layers) {
   return text;
 }
 
+// What the weights take in memory, kept so, scales included.
+int64_t weight_bytes(const ModelConfig& config, WeightChoice choice) {
+  NullBackend null(DType::kBf16);
+  const Result<std::unique_ptr<const Model>> model =
+      Model::load(config, WeightStore(shapes_only(), null, {.weights = choice}));
+  CHECK_OK(model);
+  return (*model)->weight_bytes();
+}
+
 nlohmann::ordered_json facts_of(const ModelConfig& config) {
   const ParameterCount parameters = count_parameters(config);
   std::map<std::string, std::vector<size_t>> alike;
@@ -69,6 +80,9 @@ nlohmann::ordered_json facts_of(const ModelConfig& config) {
       {"parameters", parameters.total},
       {"active_parameters", parameters.active},
       {"weight_bytes_bf16", parameters.total * 2},
+      {"weight_bytes_fp8", weight_bytes(config, WeightChoice::kFp8)},
+      {"weight_bytes_int8", weight_bytes(config, WeightChoice::kInt8)},
+      {"weight_bytes_int4", weight_bytes(config, WeightChoice::kInt4)},
       {"weight_bytes_per_token_bf16", parameters.active * 2},
       {"kv_bytes_per_token_bf16", kv_bytes_per_token(config, DType::kBf16)},
       {"state_bytes_per_sequence", state_bytes_per_sequence(config)},

@@ -33,7 +33,7 @@ Result<std::unique_ptr<Serving>> Serving::load(const Config& config,
   MadeBackend made = make_backend(config.backend, BackendOptions{.threads = config.threads});
   if (made.backend == nullptr) return Status::invalid("--backend", made.message);
 
-  ModelSource source{.folder = config.model};
+  ModelSource source{.folder = config.model, .plan = config.weight_plan};
   if (config.random_weights_seed) {
     source.weights = WeightOrigin::kRandom;
     source.seed = *config.random_weights_seed;

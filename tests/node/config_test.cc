@@ -78,12 +78,24 @@ TEST(Config, ReadsUnits) {
   EXPECT_EQ(config.random_weights_seed, 7u);
 }
 
+TEST(Config, ReadsInWhichFormatsWeightsAreKept) {
+  EXPECT_EQ(good({"--model", "m"}).weight_plan.weights, WeightChoice::kAuto);
+  const Config config = good({"--model", "m", "--weights", "int4", "--head-weights", "bf16"},
+                             {{"SWITCHYARD_WEIGHT_SCALES", "search"}});
+  EXPECT_EQ(config.weight_plan.weights, WeightChoice::kInt4);
+  EXPECT_EQ(config.weight_plan.head, WeightChoice::kBf16);
+  EXPECT_EQ(config.weight_plan.scales, ScaleChoice::kSearch);
+  EXPECT_NE(error({"--model", "m", "--weights", "int5"}).find("auto, bf16, fp8, int8 or int4"),
+            std::string::npos);
+}
+
 TEST(Config, NamesTheFlagThatIsWrong) {
   const std::vector<std::vector<const char*>> wrong = {
-      {"--kv-memory", "4 potatoes"}, {"--drain-limit", "90"},      {"--drain-limit", "0s"},
-      {"--listen", "localhost"},     {"--metrics", "host:"},       {"--reflection", "maybe"},
-      {"--max-queue", "0"},          {"--max-batch-rows", "-1"},   {"--random-weights", "many"},
-      {"--log-level", "loud"},       {"--stall-limit", "9999999h"}};
+      {"--kv-memory", "4 potatoes"}, {"--drain-limit", "90"},       {"--drain-limit", "0s"},
+      {"--listen", "localhost"},     {"--metrics", "host:"},        {"--reflection", "maybe"},
+      {"--max-queue", "0"},          {"--max-batch-rows", "-1"},    {"--random-weights", "many"},
+      {"--log-level", "loud"},       {"--stall-limit", "9999999h"}, {"--weights", "int5"},
+      {"--head-weights", ""},        {"--weight-scales", "best"}};
   for (const auto& flags : wrong) {
     EXPECT_NE(error({"--model", "m", flags[0], flags[1]}).find(flags[0]), std::string::npos)
         << flags[0] << ": " << error({"--model", "m", flags[0], flags[1]});
