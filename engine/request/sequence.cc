@@ -41,9 +41,12 @@ int Sequence::drawn_in_row() const {
   return launched_.empty() ? -1 : launched_.front().logit_row;
 }
 
-bool Sequence::waits_for_draw() const {
-  return drawing_ > 0 &&
-         (edits_.follow_output() || stop_rule_.must_end_after(output_tokens() + drawing_));
+bool Sequence::must_end_with_draw() const {
+  return drawing_ > 0 && stop_rule_.must_end_after(output_tokens() + drawing_);
+}
+
+bool Sequence::waits_for_value() const {
+  return drawing_ > 0 && edits_.follow_output() && !must_end_with_draw();
 }
 
 SampleRow Sequence::sample_row(int position) const {

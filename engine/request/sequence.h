@@ -86,7 +86,8 @@ class Sequence {
   [[nodiscard]] int drawn_in_row() const;
   // Nothing can be launched before the token being drawn is learned: it is certain to be the last,
   // or the next draw depends on its value.
-  [[nodiscard]] bool waits_for_draw() const;
+  [[nodiscard]] bool waits_for_draw() const { return must_end_with_draw() || waits_for_value(); }
+  [[nodiscard]] bool waits_for_value() const;
 
   // Its way: admit -> (launch -> collect -> learn)* -> finish; preempt leads back to admit. A
   // second launch may come before the collect of the first. ---------------------------------------
@@ -113,6 +114,7 @@ class Sequence {
   [[nodiscard]] EndOfAnswer failed(const Status& why, TimePoint now) const;
 
  private:
+  [[nodiscard]] bool must_end_with_draw() const;
   EndOfAnswer ended(FinishReason reason, TimePoint now) const;
   AnswerDelta delta_of(const SampledToken& sampled) const;
 

@@ -84,7 +84,7 @@ StepPlan Scheduler::plan() const {
       (sequence->running() ? claims.running : claims.waiting).push_back(sequence.get());
     }
   }
-  if (!plan_growth(plan, claims)) return plan;
+  if (many_wait_for_values(claims.running) || !plan_growth(plan, claims)) return plan;
   // Who gives way ranks before some who wait: they must not take what it left.
   if (plan.preempts.empty()) plan_admission(plan, claims);
   plan_rows(plan, claims.running);
@@ -95,6 +95,13 @@ void Scheduler::Claims::give_back(const Sequence& sequence) {
   if (sequence.in_flight_tokens() > 0) return;  // not yet
   free_blocks += static_cast<int>(sequence.lease().blocks().size());
   free_slots += sequence.lease().holds_state() ? 1 : 0;
+}
+
+bool Scheduler::many_wait_for_values(const std::vector<Sequence*>& running) {
+  const auto waiting = std::count_if(running.begin(), running.end(), [](const Sequence* sequence) {
+    return sequence->waits_for_value();
+  });
+  return static_cast<size_t>(waiting) * kManyIsOneIn > running.size();
 }
 
 int Scheduler::missing_blocks(const Sequence& sequence) const {

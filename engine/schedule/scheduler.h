@@ -15,7 +15,8 @@
 // when not). If it was, the row is wasted: the answer ends at once, the sequence leaves, and its
 // memory stays leased until its last row has been collected. Only what comes back at once is
 // preempted: when memory is short with a step in flight, nothing is planned until that step has
-// finished.
+// finished. The same holds when many wait for the value of the token being drawn: left out, each
+// would lose a whole step, while waiting costs everybody the time it takes to plan.
 //
 // Forward progress. Of the running sequences the first by rank is never preempted, and it has a
 // row in every step (rows <= tokens of a step) that is planned with nothing in flight, and in every
@@ -48,6 +49,9 @@
 namespace switchyard {
 
 inline constexpr Duration kPriorityHeadStart = std::chrono::seconds(5);
+
+// Planning takes about as much of a step: one in so many who wait for a value is many.
+inline constexpr int kManyIsOneIn = 8;
 
 // Logit edits of one step: 16 MiB.
 inline constexpr int kUsualStepEdits = 1 << 20;
@@ -168,6 +172,7 @@ class Scheduler {
 
   // False: memory is short, and may come back with the step in flight.
   [[nodiscard]] bool plan_growth(StepPlan& plan, Claims& claims) const;
+  [[nodiscard]] static bool many_wait_for_values(const std::vector<Sequence*>& running);
   void plan_admission(StepPlan& plan, Claims& claims) const;
   void plan_rows(StepPlan& plan, const std::vector<Sequence*>& running) const;
   [[nodiscard]] int missing_blocks(const Sequence& sequence) const;

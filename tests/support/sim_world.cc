@@ -52,7 +52,8 @@ SimWorld::SimWorld(uint64_t seed, SimSteps steps)
                 .max_edits = limits_.max_step_edits}),
       scheduler_(
           limits_, seed % 2 == 0 ? admit_if_it_fits : admit_with_room_to_grow, memory_, clock_),
-      overlap_(steps == SimSteps::kOverlapped) {}
+      overlap_(steps == SimSteps::kOverlapped),
+      penalties_(seed % 3 == 0) {}
 
 int SimWorld::number(int low, int high) { return between(random_, low, high); }
 
@@ -77,8 +78,9 @@ RequestFields SimWorld::random_question() {
   fields.prompt.resize(static_cast<size_t>(chance(4) ? number(30, 80) : number(1, 20)));
   for (int32_t& token : fields.prompt) token = number(0, kSimVocabulary - 1);
   fields.sampling.seed = random_();
-  if (chance(4)) fields.sampling.frequency_penalty = 1;
-  if (chance(6)) fields.sampling.repetition_penalty = 2;  // many edits, of no effect here
+  if (penalties_ && chance(4)) fields.sampling.frequency_penalty = 1;
+  // Many edits, of no effect here.
+  if (penalties_ && chance(6)) fields.sampling.repetition_penalty = 2;
   fields.stop.max_new_tokens = number(1, 50);
   if (chance(4)) fields.stop.min_new_tokens = number(1, fields.stop.max_new_tokens);
   if (chance(4)) fields.stop.stop_tokens = {number(0, kSimVocabulary - 1)};
@@ -284,9 +286,9 @@ void SimWorld::check_plan(const StepPlan& plan) {
   std::set<const Sequence*> rows;
   for (const PlannedRow& row : plan.rows) CHECK(rows.insert(row.sequence).second);
   CHECK(plan.preempts.empty() || !in_flight_);  // its memory would not be back
-  // Whoever needs what the step in flight holds waits for it, and everybody with him.
-  const bool waits_for_memory = in_flight_ && plan.rows.empty();
-  report_.empty_plans += waits_for_memory ? 1 : 0;
+  // Whoever needs what the step in flight holds or draws waits for it, and everybody with him.
+  const bool waits_for_step = in_flight_ && plan.rows.empty();
+  report_.empty_plans += waits_for_step ? 1 : 0;
 
   std::set<const Sequence*> gone(plan.preempts.begin(), plan.preempts.end());
   for (const PlannedEnd& end : plan.ends) gone.insert(end.sequence);
@@ -303,7 +305,7 @@ void SimWorld::check_plan(const StepPlan& plan) {
     somebody_waits |= !ends && (gone.contains(sequence) ||
                                 (!sequence->running() && !admitted.contains(sequence)));
     if (ends || !sequence->running()) continue;
-    const bool must_run = !waits_for_memory && !sequence->waits_for_draw();
+    const bool must_run = !waits_for_step && !sequence->waits_for_draw();
     CHECK(!is_first || !must_run || rows.contains(sequence));  // forward progress
     const bool decodes = sequence->pending_tokens() == 1;
     if (decodes && must_run && !rows.contains(sequence) && !gone.contains(sequence)) {

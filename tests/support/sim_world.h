@@ -87,6 +87,7 @@ class SimWorld {
   BatchBuilder builder_;
   Scheduler scheduler_;
   const bool overlap_;
+  const bool penalties_;  // some questions have them
   std::optional<Launched> in_flight_;
   std::map<RequestId, Asked> asked_;  // living
   uint64_t last_id_ = 0;

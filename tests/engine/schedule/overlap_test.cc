@@ -81,17 +81,43 @@ TEST(Overlap, PlansNothingPastTheLastTokenThatIsAsked) {
   EXPECT_TRUE(world.all_memory_is_free());
 }
 
-TEST(Overlap, LetsPenaltiesWaitForTheTokenTheyDependOnAndNobodyElse) {
+const auto kPenalised = [](RequestFields& fields) { fields.sampling.frequency_penalty = 1; };
+
+TEST(Overlap, LeavesOutAFewWhosePenaltiesDependOnTheTokenBeingDrawn) {
   World world;
-  const RequestId penalised =
-      world.ask(4, [](RequestFields& fields) { fields.sampling.frequency_penalty = 1; });
-  const RequestId free = world.ask(4);
-  EXPECT_EQ(world.overlapped_step().ids, (std::vector<RequestId>{penalised, free}));
-  EXPECT_EQ(world.overlapped_step().ids, std::vector<RequestId>{free});
+  const RequestId penalised = world.ask(1, kPenalised);
+  for (int i = 0; i < kManyIsOneIn - 1; ++i) world.ask(1);
+  EXPECT_EQ(world.overlapped_step().ids.size(), 8u);
+  const StepSeen second = world.overlapped_step();
+  EXPECT_EQ(second.ids.size(), 7u);
+  EXPECT_NE(second.ids[0], penalised);
   const StepSeen third = world.overlapped_step();
-  EXPECT_EQ(third.ids, (std::vector<RequestId>{penalised, free}));
+  ASSERT_EQ(third.ids.size(), 8u);
+  EXPECT_EQ(third.ids[0], penalised);
   EXPECT_EQ(third.rows[0].drawn_in_row, -1);
   EXPECT_EQ(third.rows[1].drawn_in_row, 0);
+}
+
+TEST(Overlap, GoesStepByStepWhenManyWaitForTheTokenBeingDrawn) {
+  World world;
+  const RequestId penalised = world.ask(4, kPenalised);
+  const RequestId free = world.ask(4);
+  EXPECT_EQ(world.overlapped_step().ids, (std::vector<RequestId>{penalised, free}));
+  EXPECT_TRUE(world.overlapped_step().rows.empty());
+  const StepSeen next = world.overlapped_step();
+  EXPECT_EQ(next.ids, (std::vector<RequestId>{penalised, free}));
+  EXPECT_EQ(next.rows[1].drawn_in_row, -1);
+}
+
+TEST(Overlap, WaitsForNobodyWhoWillEndWithTheTokenBeingDrawn) {
+  World world;
+  world.ask(4, [](RequestFields& fields) {
+    fields.sampling.frequency_penalty = 1;
+    fields.stop.max_new_tokens = 1;
+  });
+  const RequestId free = world.ask(4);
+  EXPECT_EQ(world.overlapped_step().ids.size(), 2u);
+  EXPECT_EQ(world.overlapped_step().ids, std::vector<RequestId>{free});
 }
 
 TEST(Overlap, EndsACancelledAnswerAtTheNextPlanAndFreesItWhenItsRowIsBack) {

@@ -54,7 +54,7 @@ TEST(Simulation, AnswersEveryQuestionAsIfItHadBeenAskedAloneAndLeaksNothing) {
 
 TEST(Simulation, AnswersTheSameWhenEachStepIsLaunchedBeforeTheLastIsCollected) {
   const SimReport total = run_worlds(SimSteps::kOverlapped);
-  EXPECT_GT(total.drawn_ahead, total.steps / 2);
+  EXPECT_GT(total.drawn_ahead, total.steps);
   EXPECT_GT(total.wasted_rows, 1000);
   EXPECT_GT(total.empty_plans, 1000);
   EXPECT_GT(total.freed_later, 100);
