@@ -42,6 +42,34 @@ TEST(NullBackend, CountsALinearWithNormAndResidual) {
               4 * 3 * 8 + 2 * 3 * 10 * 8 + 3 * 10);
 }
 
+// 4.125, 8.125 and 8.25 bits a number: a scale of 16 bits (fp8: 32) for every 128.
+TEST(NullBackend, CountsCodesAndScalesOfQuantisedWeights) {
+  for (const auto& [format, bits] :
+       {std::pair(WeightFormat::kInt4, 4.125), std::pair(WeightFormat::kInt8, 8.125),
+        std::pair(WeightFormat::kFp8, 8.25)}) {
+    NullBackend backend(DType::kF32);
+    Weight quantised = weight(10, 256);
+    quantised.format = format;
+    quantised.group = 128;
+    quantised.scale = &placeholder;
+    EXPECT_TRUE(backend.multiplies(format));
+    const WeightBytes bytes = backend.weight_bytes(format, 128, 10, 256);
+    EXPECT_EQ(static_cast<double>(bytes.data + bytes.scale), 10 * 256 * bits / 8);
+    backend.linear({.out = activations(3, 10),
+                    .input = {.x = activations(3, 256)},
+                    .weight = quantised,
+                    .residual = {}});
+    expect_cost(backend, "linear", 3 * 256 * 4 + 10 * 256 * bits / 8 + 3 * 10 * 4,
+                2 * 3 * 10 * 256);
+  }
+}
+
+// Rows begin at whole bytes, and the last group of a row may be short.
+TEST(NullBackend, CountsOddRowsOfCodes) {
+  EXPECT_EQ(matrix_bytes(WeightFormat::kInt4, 32, 3, 33), 3 * (17 + 2 * 2));
+  EXPECT_EQ(matrix_bytes(WeightFormat::kFp8, 32, 3, 33), 3 * (33 + 2 * 4));
+}
+
 TEST(NullBackend, CountsTheRowsOfAnEmbeddingAndNotTheTable) {
   NullBackend backend(DType::kF32);
   RaggedBatch batch;
