@@ -1,0 +1,5 @@
+#include "kernels/cuda/sm90/wide_wgmma.cuh"
+
+namespace switchyard::cuda {
+template void launch_wide_wgmma<WeightFormat::kInt8>(const Stream&, const WideArgs&, int, int64_t);
+}  // namespace switchyard::cuda

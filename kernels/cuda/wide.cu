@@ -1,0 +1,157 @@
+// Chooses the kernel and the tile for a product, from its shape alone.
+#include "kernels/cuda/wide.h"
+
+#include <algorithm>
+#include <span>
+
+#include "kernels/cuda/tile_layout.h"
+#include "kernels/cuda/wide_args.h"
+
+namespace switchyard::cuda {
+namespace {
+
+template <WeightFormat kFormat>
+void launch_as(const Stream& on, const WideArgs& args, const WideTile& tile, int64_t items) {
+  if (tile.wgmma) {
+    launch_wide_wgmma<kFormat>(on, args, tile.tokens, items);
+  } else {
+    launch_wide_mma<kFormat>(on, args, tile.tokens, items);
+  }
+}
+
+void launch_format(const Stream& on,
+                   const WideArgs& args,
+                   WeightFormat format,
+                   const WideTile& tile,
+                   int64_t items) {
+  switch (format) {
+    case WeightFormat::kBf16:
+      return launch_as<WeightFormat::kBf16>(on, args, tile, items);
+    case WeightFormat::kFp8:
+      return launch_as<WeightFormat::kFp8>(on, args, tile, items);
+    case WeightFormat::kInt8:
+      return launch_as<WeightFormat::kInt8>(on, args, tile, items);
+    case WeightFormat::kInt4:
+      return launch_as<WeightFormat::kInt4>(on, args, tile, items);
+    case WeightFormat::kF32:
+    case WeightFormat::kF16:
+      CHECK(false);  // Backend::multiplies
+  }
+}
+
+bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
+
+template <typename W>
+WideArgs args_of(const W& weight, const __nv_bfloat16* x, bool gated) {
+  WideArgs args;
+  args.x = x;
+  args.x_aligned = aligned(x) && weight.cols % 8 == 0;
+  args.rows = static_cast<int>(weight.rows);
+  args.cols = static_cast<int>(weight.cols);
+  args.group = std::max(weight.group, 1);
+  args.groups = static_cast<int>(groups_of(weight.group, weight.cols));
+  args.k_tiles = static_cast<int>(col_tiles(weight.cols));
+  args.gated = gated;
+  return args;
+}
+
+// Splits of the columns, where blocks are too few to keep the memory busy.
+int splits_for(const Stream& on, const WideArgs& args, const WideTile& tile, int64_t blocks) {
+  constexpr int kLeastTiles = 8;
+  const int64_t wanted = on.multiprocessors * int64_t{tile.per_processor} / blocks;
+  const int64_t bytes = blocks * tile.tokens * tile.rows * 4;
+  const int64_t most = std::min<int64_t>({args.k_tiles / kLeastTiles, on.partial_bytes() / bytes,
+                                          blocks <= Stream::kCounters ? 8 : 1});
+  return static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(most, 1)));
+}
+
+WideTile tile_for_rows(const Stream& on, const WideArgs& args, int64_t rows) {
+  if (args.group == 32) return kFineTile;
+  const bool wgmma = false;
+  if (rows <= 16) return kMmaTiles[0];
+  if (rows <= 32) return kMmaTiles[1];
+  const auto tiles = wgmma ? std::span<const WideTile>(kWgmmaTiles) : kLargeMmaTiles;
+  // The fewest rounds over the device, each as long as its tile and what a block costs besides.
+  const WideTile* best = nullptr;
+  double least = 0;
+  for (const WideTile& tile : tiles) {
+    const int64_t outputs = args.gated ? tile.rows / 2 : tile.rows;
+    const int64_t blocks = ceil_div(args.rows, outputs) * ceil_div(rows, tile.tokens);
+    const int64_t rounds = ceil_div(blocks, int64_t{on.multiprocessors} * tile.per_processor);
+    const double time = static_cast<double>(rounds) * (tile.tokens + 32) * tile.per_processor;
+    if (best == nullptr || time < least) {
+      best = &tile;
+      least = time;
+    }
+  }
+  return *best;
+}
+
+WideTile tile_for_experts(const Stream& on, const WideArgs& args) {
+  if (args.group == 32) return kFineTile;
+  const int64_t average = ceil_div(args.tokens, args.experts);
+  if (average <= 12) return kMmaTiles[0];
+  if (average <= 28) return kMmaTiles[1];
+  const bool wgmma = false;
+  if (average <= 64) return wgmma ? kWgmmaTiles[0] : kLargeMmaTiles[0];
+  if (average <= 192 || !wgmma) return wgmma ? kWgmmaTiles[1] : kLargeMmaTiles[1];
+  return kWgmmaTiles[2];
+}
+
+}  // namespace
+
+void wide_product(const Stream& on, const WideProduct& product) {
+  const Weight& weight = product.weight;
+  if (product.rows == 0) return;
+  CHECK(product.up.empty() || product.residual == nullptr);
+  WideArgs args = args_of(weight, product.x, !product.up.empty());
+  args.data[0] = weight.data;
+  args.data[1] = product.up.data;
+  args.scale[0] = weight.scale;
+  args.scale[1] = product.up.scale;
+  args.tokens = static_cast<int>(product.rows);
+  args.out = product.out;
+  args.out_f32 = product.out_type == DType::kF32;
+  args.out_stride = product.out_stride;
+  args.residual = product.residual;
+  args.out_aligned =
+      aligned(product.out) && product.out_stride % 8 == 0 &&
+      (product.residual == nullptr || (aligned(product.residual) && weight.rows % 8 == 0));
+  const WideTile tile = tile_for_rows(on, args, product.rows);
+  const int64_t items = ceil_div(product.rows, tile.tokens);
+  const int64_t blocks = ceil_div(weight.rows, args.gated ? tile.rows / 2 : tile.rows) * items;
+  args.splits = splits_for(on, args, tile, blocks);
+  args.partials = static_cast<float*>(on.partials());
+  args.counters = on.counters();
+  // Blocks that run together share the smaller operand, and the larger is read once.
+  const int64_t x_bytes = product.rows * weight.cols * 2;
+  args.tokens_fastest =
+      items > 1 && x_bytes < packed_data_bytes(weight.format, weight.rows, weight.cols);
+  launch_format(on, args, weight.format, tile, items);
+}
+
+void wide_experts(const Stream& on, const WideExperts& product) {
+  const ExpertWeight& weight = product.weight;
+  const Tensor& expert = product.routing.expert;
+  const int64_t entries = expert.elements();
+  if (entries == 0) return;
+  WideArgs args = args_of(weight, product.x, product.up.data != nullptr);
+  args.expert_data[0] = weight.data;
+  args.expert_data[1] = product.up.data;
+  args.expert_scale[0] = weight.scale;
+  args.expert_scale[1] = product.up.scale;
+  args.tokens = static_cast<int>(entries);
+  args.order = product.routing.order.i32();
+  args.expert_start = product.routing.expert_start.i32();
+  args.experts = static_cast<int>(weight.experts);
+  args.entries_per_row = product.per_entry ? 1 : static_cast<int>(expert.dim(1));
+  args.out = product.out;
+  args.out_stride = weight.rows;
+  args.out_aligned = aligned(product.out) && weight.rows % 8 == 0;
+  const WideTile tile = tile_for_experts(on, args);
+  // Every expert may end with a tile that is not full, but no more than there are entries.
+  const int64_t items = std::min(entries, entries / tile.tokens + weight.experts);
+  launch_format(on, args, weight.format, tile, items);
+}
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,71 @@
+// What a wide kernel is given, a product and a product of experts alike, and how one is launched.
+// Internal to wide*.cu and sm90/.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/launch.h"
+
+namespace switchyard::cuda {
+
+struct WideArgs {
+  const __nv_bfloat16* x = nullptr;
+  bool x_aligned = false;  // every row of x at a multiple of 16 bytes
+  int rows = 0, cols = 0;  // of the weights
+  int group = 0, groups = 0, k_tiles = 0;
+  bool gated = false;
+  // Weight and up: of a product, or of each expert.
+  const void* data[2] = {nullptr, nullptr};
+  const void* scale[2] = {nullptr, nullptr};
+  const void* const* expert_data[2] = {nullptr, nullptr};
+  const void* const* expert_scale[2] = {nullptr, nullptr};
+
+  int tokens = 0;                         // rows of the result
+  const int32_t* order = nullptr;         // null: a product
+  const int32_t* expert_start = nullptr;  // [experts + 1]
+  int experts = 0;
+  int entries_per_row = 1;  // entry i reads row i / entries_per_row of x
+
+  void* out = nullptr;
+  bool out_f32 = false, out_aligned = false;  // eight elements of it at a multiple of 16 bytes
+  int64_t out_stride = 0;
+  const __nv_bfloat16* residual = nullptr;
+
+  // Splits of the columns hand over what they summed in `partials`; the last to come, by
+  // `counters`, adds up and writes.
+  int splits = 1;
+  float* partials = nullptr;
+  uint32_t* counters = nullptr;
+  bool tokens_fastest = false;  // which blocks run together: those of a block of rows, or of tokens
+};
+
+// The shape of a kernel's blocks.
+struct WideTile {
+  int tokens = 0;
+  int rows = 0;           // of weights; of gated ones half as many outputs
+  int per_processor = 0;  // blocks that run together on a multiprocessor
+  bool wgmma = false;
+};
+inline constexpr WideTile kMmaTiles[] = {{16, 64, 2}, {32, 64, 2}};
+inline constexpr WideTile kLargeMmaTiles[] = {{64, 128, 1}, {128, 128, 2}};
+inline constexpr WideTile kFineTile = kLargeMmaTiles[0];  // all that there is for groups of 32
+inline constexpr WideTile kWgmmaTiles[] = {
+    {64, 128, 2, true}, {128, 128, 1, true}, {256, 128, 1, true}};
+
+inline dim3 wide_grid(const WideArgs& args, int64_t rows_of_block, int64_t items) {
+  const auto row_blocks =
+      static_cast<unsigned>(ceil_div(args.rows, args.gated ? rows_of_block / 2 : rows_of_block));
+  const auto tiles = static_cast<unsigned>(items);
+  const auto splits = static_cast<unsigned>(args.splits);
+  return args.tokens_fastest ? dim3(tiles, row_blocks, splits) : dim3(row_blocks, tiles, splits);
+}
+
+// Launches the kernel for a tile of `tokens` tokens: 16, 32, 64 or 128 by mma, 64, 128 or 256 by
+// wgmma. `items` is the number of such tiles, or a bound.
+template <WeightFormat kFormat>
+void launch_wide_mma(const Stream& on, const WideArgs& args, int tokens, int64_t items);
+template <WeightFormat kFormat>
+void launch_wide_wgmma(const Stream& on, const WideArgs& args, int tokens, int64_t items);
+
+}  // namespace switchyard::cuda

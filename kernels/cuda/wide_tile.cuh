@@ -1,0 +1,219 @@
+// What the wide kernels share: which tile of the result a block computes, rows of x copied to
+// shared memory, rows of weights as tensor core operands, and the tile's way out. Device code only.
+#pragma once
+
+#include "kernels/cuda/tile_load.cuh"
+#include "kernels/cuda/wide_args.h"
+
+namespace switchyard::cuda {
+
+// What one block computes: all columns, or one split of them, of `count` tokens and a block of
+// rows. Of experts, token i of the tile is entry order[first + i]; of a product, row first + i.
+struct Place {
+  int expert = 0;
+  int first = 0;
+  int count = 0;  // 0: nothing
+  int row_block = 0;
+  int begin = 0, end = 0;  // tiles of 64 columns
+
+  // Where token i of the tile is read and written.
+  [[nodiscard]] __device__ int entry(const WideArgs& args, int i) const {
+    return args.order != nullptr ? args.order[first + i] : first + i;
+  }
+};
+
+// Block (x, y, z): a block of rows, a tile of tokens (or the other way round), a split. Tiles of
+// tokens of all experts are counted through, and those beyond the last find nothing to do.
+template <int kTokens>
+__device__ __forceinline__ Place locate(const WideArgs& args) {
+  Place place;
+  int item = static_cast<int>(args.tokens_fastest ? blockIdx.x : blockIdx.y);
+  place.row_block = static_cast<int>(args.tokens_fastest ? blockIdx.y : blockIdx.x);
+  place.begin = args.k_tiles * static_cast<int>(blockIdx.z) / args.splits;
+  place.end = args.k_tiles * (static_cast<int>(blockIdx.z) + 1) / args.splits;
+  if (args.order == nullptr) {
+    place.first = item * kTokens;
+    place.count = min(kTokens, args.tokens - place.first);
+    return place;
+  }
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  for (int chunk = 0; chunk < args.experts; chunk += 32) {
+    const int expert = chunk + lane;
+    int start = 0, entries = 0;
+    if (expert < args.experts) {
+      start = args.expert_start[expert];
+      entries = args.expert_start[expert + 1] - start;
+    }
+    const int tiles = (entries + kTokens - 1) / kTokens;
+    int through = tiles;  // tiles of the chunk's experts up to this one
+#pragma unroll
+    for (int offset = 1; offset < 32; offset *= 2) {
+      const int other = __shfl_up_sync(~0u, through, offset);
+      if (lane >= offset) through += other;
+    }
+    const unsigned reached = __ballot_sync(~0u, item < through);
+    if (reached != 0) {
+      const int owner = __ffs(static_cast<int>(reached)) - 1;
+      const int tile = item - __shfl_sync(~0u, through - tiles, owner);
+      place.expert = chunk + owner;
+      place.first = __shfl_sync(~0u, start, owner) + tile * kTokens;
+      place.count = min(kTokens, __shfl_sync(~0u, entries, owner) - tile * kTokens);
+      return place;
+    }
+    item -= __shfl_sync(~0u, through, 31);
+  }
+  return place;
+}
+
+// Copies columns of the place's tokens to shared memory, a stage of kTiles tiles of 64 columns at a
+// time. A tile is [kTokens][64] bf16, its 16-byte chunks exchanged within a row: chunk c of row r
+// lies at c ^ (r % 8), which is the 128-byte swizzle of wgmma where the tile begins at a multiple
+// of 1024 bytes. Zeros stand for tokens beyond the place's and columns beyond its end.
+template <int kTokens, int kTiles, int kThreads>
+class TokenCopies {
+ public:
+  static constexpr int kTileBytes = kTokens * 128;
+  static constexpr int kStageBytes = kTiles * kTileBytes;
+
+  __device__ __forceinline__ TokenCopies(const WideArgs& args, const Place& place)
+      : args_(args), end_(place.end), column_(static_cast<int>(threadIdx.x % 8) * 8) {
+    const int row = static_cast<int>(threadIdx.x / 8);
+    to_ = row * 128 + ((static_cast<int>(threadIdx.x % 8) ^ (row & 7)) << 4);
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      const int token = (row + i * kRowsAtOnce) % kTokens;
+      source_[i] = token < place.count ? place.entry(args, token) / args.entries_per_row : -1;
+    }
+  }
+
+  // Starts copying the stage whose first tile is `tile`.
+  __device__ __forceinline__ void start(char* stage, int tile) const {
+    const uint32_t to = shared_address(stage) + to_;
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      const int row = static_cast<int>(threadIdx.x / 8) + i * kRowsAtOnce;
+      const int mine = tile + row / kTokens;
+      const int column = mine * 64 + column_;
+      const int source = source_[i % kRows];
+      const bool valid = source >= 0 && mine < end_ && column < args_.cols;
+      const __nv_bfloat16* from =
+          args_.x + (valid ? static_cast<int64_t>(source) * args_.cols + column : 0);
+      if (args_.x_aligned) {
+        copy_async(to + i * kRowsAtOnce * 128, from, valid);
+      } else {
+        copy_by_elements(stage + to_ + i * kRowsAtOnce * 128, from,
+                         valid ? min(8, args_.cols - column) : 0);
+      }
+    }
+  }
+
+ private:
+  static constexpr int kRowsAtOnce = kThreads / 8;
+  static constexpr int kRows = kTokens > kRowsAtOnce ? kTokens / kRowsAtOnce : 1;
+  static constexpr int kChunks = kTiles * kTokens / kRowsAtOnce;
+  static_assert(kRowsAtOnce % 8 == 0 && kTiles * kTokens % kRowsAtOnce == 0 &&
+                (kTokens % kRowsAtOnce == 0 || kRowsAtOnce % kTokens == 0));
+
+  static __device__ void copy_by_elements(char* to, const __nv_bfloat16* from, int count) {
+    const auto* bits = reinterpret_cast<const uint16_t*>(from);
+    uint32_t pair[4] = {0, 0, 0, 0};
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (i < count) pair[i / 2] |= static_cast<uint32_t>(bits[i]) << (i % 2 * 16);
+    }
+    *reinterpret_cast<uint4*>(to) = uint4{pair[0], pair[1], pair[2], pair[3]};
+  }
+
+  const WideArgs& args_;
+  int end_, column_, to_;
+  int source_[kRows];
+};
+
+// One row of weight tiles: 16 rows of the result.
+struct WeightRow {
+  const char* data;
+  const char* scale;
+
+  // Number `index` of a block's kRowTiles rows of tiles: of gated products the first half are the
+  // gate's and the others the same rows of up. Beyond the matrix, its last one again.
+  template <WeightFormat kFormat, int kRowTiles>
+  static __device__ __forceinline__ WeightRow of(const WideArgs& args,
+                                                 const Place& place,
+                                                 int index) {
+    const int here = args.gated ? kRowTiles / 2 : kRowTiles;
+    const int which = index / here;
+    const int last = (args.rows + kTileRows - 1) / kTileRows - 1;
+    const int64_t tile = min(place.row_block * here + index % here, last);
+    const auto address = [&](const void* product, const void* const* experts) {
+      return static_cast<const char*>(experts != nullptr ? experts[place.expert] : product);
+    };
+    WeightRow row;
+    row.data = address(args.data[which], args.expert_data[which]) +
+               tile * args.k_tiles * Tile<kFormat>::kBytes;
+    row.scale = nullptr;
+    if constexpr (is_quantised(kFormat)) {
+      row.scale = address(args.scale[which], args.expert_scale[which]) +
+                  tile * args.groups * kTileRows * bytes_of_scale(kFormat);
+    }
+    return row;
+  }
+};
+
+// One tile of weights on its way, with the scales of its lane's two rows: one pair for the tile or,
+// if kFine, one for each half of its columns (groups of 32).
+template <WeightFormat kFormat, bool kFine = false>
+class ScaledTile {
+ public:
+  // A tile beyond `end` is zeros.
+  __device__ __forceinline__ void load(
+      const WideArgs& args, const WeightRow& row, int tile, int end, int lane) {
+    if (tile < end) {
+      codes_.load(row.data + static_cast<int64_t>(tile) * Tile<kFormat>::kBytes, lane);
+    } else {
+      codes_.clear();
+    }
+    if constexpr (is_quantised(kFormat)) {
+#pragma unroll
+      for (int half = 0; half < (kFine ? 2 : 1); ++half) {
+        const int group = min((tile * kTileCols + half * 32) / args.group, args.groups - 1);
+        const int64_t pair = group * 8 + lane / 4;
+        if constexpr (kFormat == WeightFormat::kFp8) {
+          scale_[half] = __ldg(reinterpret_cast<const float2*>(row.scale) + pair);
+        } else {
+          scale_[half] = __ldg(reinterpret_cast<const __half2*>(row.scale) + pair);
+        }
+      }
+    }
+  }
+
+  // The operand of step j: codes times scales, each rounded to bf16.
+  __device__ __forceinline__ Fragment fragment(int j) const {
+    Fragment f = codes_.fragment(j);
+    if constexpr (is_quantised(kFormat)) {
+      float2 scale;
+      if constexpr (kFormat == WeightFormat::kFp8) {
+        scale = scale_[kFine ? j / 2 : 0];
+      } else {
+        scale = __half22float2(scale_[kFine ? j / 2 : 0]);
+      }
+      const uint32_t low = pack_bf16(scale.x, scale.x);
+      const uint32_t high = pack_bf16(scale.y, scale.y);
+      f.a[0] = mul_bf16x2(f.a[0], low);
+      f.a[1] = mul_bf16x2(f.a[1], high);
+      f.a[2] = mul_bf16x2(f.a[2], low);
+      f.a[3] = mul_bf16x2(f.a[3], high);
+    }
+    return f;
+  }
+
+ private:
+  struct None {};
+  using Scale =
+      std::conditional_t<kFormat == WeightFormat::kBf16,
+                         None,
+                         std::conditional_t<kFormat == WeightFormat::kFp8, float2, __half2>>;
+  Tile<kFormat> codes_;
+  Scale scale_[kFine ? 2 : 1];
+};
+
+}  // namespace switchyard::cuda
