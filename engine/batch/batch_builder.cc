@@ -34,15 +34,16 @@ PaddedCounts exact_counts(const StepPlan& plan) {
   return {.tokens = counts.tokens, .rows = counts.rows, .logits = counts.logits};
 }
 
-BatchOffsets::BatchOffsets(const BatchLimits& limits) {
+BatchOffsets::BatchOffsets(const PaddedCounts& counts) {
   size_t next = 0;
   const auto place = [&next](size_t count, size_t each = sizeof(int32_t)) {
     const size_t offset = next;
     next += aligned(count * each, kAlignment);
     return offset;
   };
-  const auto tokens = static_cast<size_t>(limits.max_tokens);
-  const auto rows = static_cast<size_t>(limits.max_rows);
+  const auto tokens = static_cast<size_t>(counts.tokens);
+  const auto rows = static_cast<size_t>(counts.rows);
+  const auto logits = static_cast<size_t>(counts.logits);
   token = place(tokens);
   position = place(tokens);
   kv_slot = place(tokens);
@@ -50,12 +51,10 @@ BatchOffsets::BatchOffsets(const BatchLimits& limits) {
   kv_len = place(rows);
   block_start = place(rows + 1);
   state_slot = place(rows);
-  logit_token = place(rows);
+  logit_token = place(logits);
   live_tokens = place(1);
-  sample_row = place(rows, sizeof(SampleRow));
-  tail = place(rows * static_cast<size_t>(limits.max_blocks_per_row));
-  (void)place(static_cast<size_t>(limits.max_edits), sizeof(LogitEdit));
-  end = next;
+  sample_row = place(logits, sizeof(SampleRow));
+  tail = next;
 }
 
 RaggedBatch HostBatch::on(const void* device_block) const {
@@ -81,18 +80,25 @@ RaggedBatch HostBatch::on(const void* device_block) const {
 
 BatchSampling HostBatch::sampling_on(const void* device_block) const {
   const auto* base = static_cast<const std::byte*>(device_block);
+  const size_t tail_bytes = static_cast<size_t>(block_bytes) - offsets.tail;
   return {.rows = reinterpret_cast<const SampleRow*>(base + offsets.sample_row),
           .edits = reinterpret_cast<const LogitEdit*>(base + offsets.tail),
-          .num_edits = static_cast<int>((offsets.end - offsets.tail) / sizeof(LogitEdit))};
+          .num_edits = static_cast<int>(tail_bytes / sizeof(LogitEdit))};
 }
 
-BatchBuilder::BatchBuilder(const BatchLimits& limits)
-    : limits_(limits), offsets_(limits), block_(offsets_.tail) {
+BatchBuilder::BatchBuilder(const BatchLimits& limits) : limits_(limits), offsets_(PaddedCounts{}) {
   CHECK(limits.max_rows > 0 && limits.max_tokens >= limits.max_rows);
   CHECK(limits.max_blocks_per_row > 0 && limits.block_tokens > 0 && limits.max_edits >= 0);
 }
 
-int64_t BatchBuilder::block_bytes() const { return static_cast<int64_t>(offsets_.end); }
+int64_t BatchBuilder::block_bytes() const {
+  const BatchOffsets largest(
+      {.tokens = limits_.max_tokens, .rows = limits_.max_rows, .logits = limits_.max_rows});
+  const size_t ids =
+      static_cast<size_t>(limits_.max_rows) * static_cast<size_t>(limits_.max_blocks_per_row);
+  return static_cast<int64_t>(largest.tail + aligned(ids * sizeof(int32_t), kAlignment) +
+                              static_cast<size_t>(limits_.max_edits) * sizeof(LogitEdit));
+}
 
 HostBatch BatchBuilder::build(const StepPlan& plan, const PaddedCounts& counts) {
   const PaddedCounts exact = exact_counts(plan);
@@ -103,6 +109,8 @@ HostBatch BatchBuilder::build(const StepPlan& plan, const PaddedCounts& counts) 
   // A padding logit needs a padding token to point at.
   CHECK(counts.logits == exact.logits || counts.rows > exact.rows);
 
+  offsets_ = BatchOffsets(counts);
+  block_.resize(offsets_.tail);
   filled_ = {};
   wanted_ = DrawnParts::kTokens;
   sample_rows_.clear();
@@ -115,7 +123,11 @@ HostBatch BatchBuilder::build(const StepPlan& plan, const PaddedCounts& counts) 
   while (filled_.logits < counts.logits) add_logit(exact.tokens, greedy_row());
   while (filled_.rows < counts.rows) add_padding_row();
   add_tail();
-  return {.block = block_, .counts = counts, .offsets = offsets_, .wanted = wanted_};
+  return {.block = block_,
+          .counts = counts,
+          .offsets = offsets_,
+          .block_bytes = block_bytes(),
+          .wanted = wanted_};
 }
 
 // Block ids, edits, and the sample rows, which say where in the tail their edits are.

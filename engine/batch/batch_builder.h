@@ -1,6 +1,7 @@
 // BatchBuilder: a StepPlan laid out as the arrays of a RaggedBatch and of the draw of its tokens,
-// in one host block with fixed offsets, so that one upload per step fills device memory whose
-// addresses never change. Pure host code: plans nothing, uploads nothing.
+// in one host block, so that one upload per step fills the device's. Offsets depend on the counts
+// alone: steps of the same counts have their arrays at the same addresses, and a small step has a
+// small block. Pure host code: plans nothing, uploads nothing.
 #pragma once
 
 #include <cstddef>
@@ -34,20 +35,20 @@ struct PaddedCounts {
 // Without padding.
 [[nodiscard]] PaddedCounts exact_counts(const StepPlan& plan);
 
-// Offsets of the arrays in the block, in bytes. What has no usual length is last and shares a tail,
-// so that the unused end of the block need not be uploaded: first the block ids that the step has,
-// then its edits, which are counted from the start of the tail.
+// Offsets of the arrays in the block, in bytes. What the counts do not tell the length of is last
+// and shares a tail: first the block ids that the step has, then its edits, which are counted from
+// the start of the tail.
 struct BatchOffsets {
-  explicit BatchOffsets(const BatchLimits& limits);
+  explicit BatchOffsets(const PaddedCounts& counts);
   size_t token, position, kv_slot, row_start, kv_len, block_start, state_slot, logit_token,
-      live_tokens, sample_row, tail, end;
+      live_tokens, sample_row, tail;
 };
 
 // How the tokens of a batch are drawn: the inputs of SampleArgs. Padding rows are greedy.
 struct BatchSampling {
   const SampleRow* rows = nullptr;   // [L]
   const LogitEdit* edits = nullptr;  // SampleRow::edit_begin and edit_end count from here
-  int num_edits = 0;                 // places for edits, the same in every step
+  int num_edits = 0;                 // places for edits, by the counts alone
 };
 
 // What of the drawn is wanted on the host: each includes those before it.
@@ -59,9 +60,10 @@ struct HostBatch {
   std::span<const std::byte> block;  // upload to the start of the device block
   PaddedCounts counts;
   BatchOffsets offsets;
+  int64_t block_bytes = 0;                  // of the device block
   DrawnParts wanted = DrawnParts::kTokens;  // by the row that wants most
 
-  // The same batch with its arrays inside a device block of BatchBuilder::block_bytes().
+  // The same batch with its arrays inside the device block.
   [[nodiscard]] RaggedBatch on(const void* device_block) const;
   [[nodiscard]] BatchSampling sampling_on(const void* device_block) const;
 };
@@ -93,9 +95,9 @@ class BatchBuilder {
   int32_t* ints(size_t offset) { return reinterpret_cast<int32_t*>(block_.data() + offset); }
 
   BatchLimits limits_;
-  BatchOffsets offsets_;
-  std::vector<std::byte> block_;  // up to the tail, and as much of it as some step has needed
   // Of the build in progress.
+  BatchOffsets offsets_;
+  std::vector<std::byte> block_;
   std::vector<SampleRow> sample_rows_;
   std::vector<LogitEdit> edits_;
   std::vector<int32_t> block_ids_;

@@ -97,7 +97,7 @@ TEST(BatchBuilder, UploadsNoMoreThanTheStepHas) {
   EXPECT_EQ(reinterpret_cast<const std::byte*>(end), host.block.data() + host.block.size());
   // Edits begin behind the four block ids, at the next whole edit.
   EXPECT_EQ(sampling.rows[0].edit_begin, 1);
-  EXPECT_EQ(sampling.num_edits, 16 + 8 * 20 * 4 / 16);
+  EXPECT_GE(sampling.num_edits, 16 + 8 * 20 * 4 / 16);
 }
 
 TEST(BatchBuilder, WantsOnTheHostWhatTheRowThatWantsMostWants) {
@@ -175,27 +175,41 @@ TEST(BatchBuilder, GivesAChunkThatIsNotTheLastNoLogits) {
   EXPECT_EQ(host.on(host.block.data()).block_start[1], 8);
 }
 
-TEST(BatchBuilder, KeepsEveryArrayWhereItWasAndAligned) {
-  MixedStep world;
-  BatchBuilder builder(kLimits);
-  const HostBatch one = builder.build(world.plan, exact_counts(world.plan));
+TEST(BatchBuilder, KeepsEveryArrayWhereItWasInStepsOfTheSameCounts) {
+  constexpr PaddedCounts kCounts{.tokens = 11, .rows = 6, .logits = 6};
   alignas(64) static std::byte device[16];
+  MixedStep mixed;
+  SchedulerWorld plain;
+  for (const int tokens : {1, 1, 1, 2, 5}) plain.ask(tokens);
+  BatchBuilder builder(kLimits);
+  const HostBatch one = builder.build(mixed.plan, kCounts);
+  (void)builder.build(mixed.plan, exact_counts(mixed.plan));
+  const HostBatch two = builder.build(plain.begin(), kCounts);
   const RaggedBatch first = one.on(device);
-  const HostBatch two = builder.build(world.plan, {.tokens = 11, .rows = 6, .logits = 6});
   const RaggedBatch second = two.on(device);
   EXPECT_EQ(first.block_id, second.block_id);
   EXPECT_EQ(first.logit_token, second.logit_token);
   EXPECT_EQ(one.sampling_on(device).rows, two.sampling_on(device).rows);
   EXPECT_EQ(one.sampling_on(device).edits, two.sampling_on(device).edits);
   EXPECT_EQ(one.sampling_on(device).num_edits, two.sampling_on(device).num_edits);
-  EXPECT_EQ(reinterpret_cast<uintptr_t>(one.sampling_on(device).rows) % 64, 0u);
-  for (const int32_t* array : {first.token, first.position, first.kv_slot, first.row_start,
-                               first.kv_len, first.block_start, first.block_id, first.state_slot,
-                               first.logit_token, first.live_tokens}) {
+}
+
+TEST(BatchBuilder, AlignsEveryArrayAndFitsTheDeviceBlock) {
+  MixedStep world;
+  BatchBuilder builder(kLimits);
+  alignas(64) static std::byte device[16];
+  const HostBatch host = builder.build(world.plan, {.tokens = 11, .rows = 6, .logits = 6});
+  const RaggedBatch batch = host.on(device);
+  for (const int32_t* array : {batch.token, batch.position, batch.kv_slot, batch.row_start,
+                               batch.kv_len, batch.block_start, batch.block_id, batch.state_slot,
+                               batch.logit_token, batch.live_tokens}) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(array) % 64, 0u);
   }
-  EXPECT_GE(builder.block_bytes(), static_cast<int64_t>(two.block.size()));
-  EXPECT_GE(builder.block_bytes(), int64_t{4} * (3 * 40 + 5 * 8 + 3 + 8 * 20));
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(host.sampling_on(device).rows) % 64, 0u);
+  EXPECT_EQ(host.block_bytes, builder.block_bytes());
+  EXPECT_GE(host.block_bytes, int64_t{4} * (3 * 40 + 5 * 8 + 3 + 8 * 20) + 8 * 56 + 16 * 16);
+  // Nine arrays of up to 64 bytes, six sample rows, a tail of eight block ids and three edits.
+  EXPECT_LE(host.block.size(), 64u * (9 + 6 + 2));
 }
 
 TEST(BatchBuilder, ForgetsTheStepBefore) {
