@@ -1,6 +1,7 @@
 #include "kernels/cuda/qkv.h"
 
 #include "kernels/cuda/narrow.h"
+#include "kernels/cuda/narrow_qkv.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/qkv_finish.h"
 #include "kernels/cuda/wide.h"
@@ -39,6 +40,7 @@ void wide_projection(const Stream& on, const Tensor& x, const Projection& to) {
 void qkv(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
   const int64_t rows = args.q.dim(0);
   if (rows == 0) return;
+  if (qkv_is_narrow(on, args)) return narrow_qkv(on, args, batch);
   const Projection projections[] = {{args.q_proj, args.q, 0},
                                     {args.k_proj, args.kv_work, 0},
                                     {args.v_proj, args.kv_work, args.k_proj.rows}};

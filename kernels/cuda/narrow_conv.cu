@@ -1,0 +1,152 @@
+#include "kernels/cuda/narrow_conv.h"
+
+#include "kernels/cuda/narrow.cuh"
+#include "kernels/cuda/narrow.h"
+
+namespace switchyard::cuda {
+namespace {
+
+constexpr int kMostTaps = 8;
+
+// What the epilogue needs of the batch, by token, and the products B * x.
+struct ConvShared {
+  float u[kNarrowMaxRows][kTileRows];
+  int first[kNarrowMaxRows];  // token of the row that the token is of
+  int slot[kNarrowMaxRows];
+  int tokens[kNarrowMaxRows];  // of the row; 0: not its first token
+  bool fresh[kNarrowMaxRows];  // the row has no past
+};
+
+// A unit: 16 channels; its streams are the rows of in_proj for B, C and x.
+struct ConvJob {
+  static constexpr bool kLate = false;
+  NarrowWeights weights;
+  const __nv_bfloat16* x;
+  int num_tokens;
+  const float* gain;
+  float epsilon;
+  StreamRef in_proj;
+  int channel_tiles;
+  int tiles_per_block;
+  int64_t channels;
+  const float* taps;
+  int num_taps;
+  float* state;
+  __nv_bfloat16* out;
+  const int32_t* row_start;
+  const int32_t* position;
+  const int32_t* state_slot;
+  int num_rows;
+
+  ConvShared* of_batch;
+
+  __device__ void begin(char* shared) {
+    of_batch = reinterpret_cast<ConvShared*>(shared);
+    const int r = threadIdx.x;
+    if (r >= num_rows) return;
+    const int begin = row_start[r];
+    const int end = row_start[r + 1];
+    for (int t = begin; t < end; ++t) {
+      of_batch->first[t] = begin;
+      of_batch->slot[t] = state_slot[r];
+      of_batch->tokens[t] = t == begin ? end - begin : 0;
+      of_batch->fresh[t] = position[begin] == 0;
+    }
+  }
+  __device__ int first() const { return blockIdx.x * tiles_per_block; }
+  __device__ int units() const { return min(tiles_per_block, channel_tiles - first()); }
+  __device__ int rows() const { return num_tokens; }
+  __device__ const __nv_bfloat16* row(int m) const { return x + int64_t{m} * weights.cols; }
+  __device__ StreamRef stream(int unit, int s) const {
+    return {in_proj.data, in_proj.scale, first() + unit + int64_t{s} * channel_tiles};
+  }
+  // Column i of the past of token t's row: 0 is the oldest.
+  __device__ float past(int t, int i, int64_t channel) const {
+    if (of_batch->fresh[t]) return 0;
+    return state[(int64_t{of_batch->slot[t]} * (num_taps - 1) + i) * channels + channel];
+  }
+  template <typename Sums>
+  __device__ void finish(int unit, const Sums& sums) const {
+    const int64_t first_channel = int64_t{first() + unit} * kTileRows;
+    const int all = kTileRows * num_tokens;
+    for (int i = threadIdx.x; i < all; i += kNarrowThreads) {
+      const int c = i % kTileRows;
+      const int t = i / kTileRows;
+      const float factor = sums.factor(t);
+      of_batch->u[t][c] = sums.at(0, c, t) * factor * (sums.at(2, c, t) * factor);
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < all; i += kNarrowThreads) {
+      const int c = i % kTileRows;
+      const int t = i / kTileRows;
+      const int64_t channel = first_channel + c;
+      float mixed = 0;
+      for (int k = 0; k < num_taps; ++k) {
+        const int from = t - (num_taps - 1) + k;
+        const int begin = of_batch->first[t];
+        const float u =
+            from >= begin ? of_batch->u[from][c] : past(t, from - begin + num_taps - 1, channel);
+        mixed += taps[channel * num_taps + k] * u;
+      }
+      out[t * channels + channel] = __float2bfloat16_rn(sums.at(1, c, t) * sums.factor(t) * mixed);
+    }
+    __syncthreads();  // the past has been read
+    for (int i = threadIdx.x; i < all; i += kNarrowThreads) {
+      const int c = i % kTileRows;
+      const int t = i / kTileRows;
+      const int tokens = of_batch->tokens[t];
+      if (tokens == 0) continue;
+      const int64_t channel = first_channel + c;
+      for (int j = 0; j + 1 < num_taps; ++j) {  // reads column j + tokens, not yet written
+        const int from = j + tokens - (num_taps - 1);
+        const float u = from >= 0 ? of_batch->u[t + from][c] : past(t, j + tokens, channel);
+        state[(int64_t{of_batch->slot[t]} * (num_taps - 1) + j) * channels + channel] = u;
+      }
+    }
+  }
+};
+
+template <WeightFormat kFormat, int kTokenTiles>
+void run(const Stream& on, const ShortConvArgs& args, const RaggedBatch& batch) {
+  const int64_t channels = args.out.dim(1);
+  const NarrowShared shared =
+      narrow_shared(channels, batch.num_tokens, 3, kTokenTiles, sizeof(ConvShared));
+  ConvJob job{};
+  job.weights = narrow_weights(channels, args.in_proj.group);
+  job.x = static_cast<const __nv_bfloat16*>(args.input.x.data);
+  job.num_tokens = batch.num_tokens;
+  job.gain = args.input.gain.empty() ? nullptr : args.input.gain.f32();
+  job.epsilon = args.input.epsilon;
+  job.in_proj = {static_cast<const char*>(args.in_proj.data), args.in_proj.scale, 0};
+  job.channel_tiles = static_cast<int>(channels / kTileRows);
+  job.channels = channels;
+  job.taps = args.taps.f32();
+  job.num_taps = static_cast<int>(args.taps.dim(1));
+  job.state = args.state.f32();
+  job.out = static_cast<__nv_bfloat16*>(args.out.data);
+  job.row_start = batch.row_start;
+  job.position = batch.position;
+  job.state_slot = batch.state_slot;
+  job.num_rows = batch.num_rows;
+  const auto kernel = narrow_kernel<kFormat, 3, kTokenTiles, ConvJob>;
+  job.tiles_per_block =
+      static_cast<int>(ceil_div(job.channel_tiles, resident_blocks(on, kernel, shared.bytes())));
+  launch(on, kernel, static_cast<unsigned>(ceil_div(job.channel_tiles, job.tiles_per_block)),
+         kNarrowThreads, shared.bytes(), job, shared);
+}
+
+}  // namespace
+
+bool conv_is_narrow(const Stream& on, const ShortConvArgs& args) {
+  return args.out.dim(1) % kTileRows == 0 && args.taps.dim(1) <= kMostTaps &&
+         args.input.gather == nullptr && args.out.dim(0) <= narrow_rows(on, args.in_proj.cols);
+}
+
+void narrow_conv(const Stream& on, const ShortConvArgs& args, const RaggedBatch& batch) {
+  with_format(args.in_proj.format, [&](auto format) {
+    with_token_tiles(batch.num_tokens,
+                     [&](auto tiles) { run<format(), tiles()>(on, args, batch); });
+  });
+}
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,182 @@
+#include "kernels/cuda/narrow_qkv.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/narrow.cuh"
+#include "kernels/cuda/narrow.h"
+
+namespace switchyard::cuda {
+namespace {
+
+// By registers: a head of 128 has eight streams.
+constexpr int most_tokens(int head_dim) { return head_dim == 128 ? 8 : 16; }
+
+// A unit: one head of q, k or v, in this order; its streams are the head's row tiles.
+template <int kStreams>
+struct QkvJob {
+  static constexpr bool kLate = false;
+  static constexpr int kDim = kStreams * kTileRows;
+  NarrowWeights weights;
+  const __nv_bfloat16* x;
+  int num_tokens;
+  const float* gain;
+  float epsilon;
+  StreamRef matrix[3];
+  int heads, kv_heads;
+  const float* q_gain;  // null: no norm of heads
+  const float* k_gain;
+  float head_epsilon;
+  const float* inv_frequency;
+  const int32_t* position;
+  const int32_t* kv_slot;
+  int block_tokens;
+  __nv_bfloat16* q;
+  DType cache_type;
+  void* key;
+  void* value;
+
+  float* head;  // [tokens][kDim], shared
+
+  __device__ void begin(char* shared) { head = reinterpret_cast<float*>(shared); }
+  __device__ int units() const { return 1; }
+  __device__ int rows() const { return num_tokens; }
+  __device__ const __nv_bfloat16* row(int m) const { return x + int64_t{m} * weights.cols; }
+  // 0, 1, 2 for q, k, v, and the head of it.
+  __device__ int which() const {
+    const int unit = blockIdx.x;
+    return unit < heads ? 0 : unit < heads + kv_heads ? 1 : 2;
+  }
+  __device__ int in_which() const {
+    const int w = which();
+    return static_cast<int>(blockIdx.x) - (w == 0 ? 0 : w == 1 ? heads : heads + kv_heads);
+  }
+  __device__ StreamRef stream(int, int s) const {
+    const StreamRef& all = matrix[which()];
+    return {all.data, all.scale, int64_t{in_which()} * kStreams + s};
+  }
+  __device__ void store(int token, int d, float v) const {
+    if (which() == 0) {
+      q[(int64_t{token} * heads + in_which()) * kDim + d] = __float2bfloat16_rn(v);
+      return;
+    }
+    const int slot = kv_slot[token];
+    const int64_t at = ((int64_t{slot / block_tokens} * kv_heads + in_which()) * block_tokens +
+                        slot % block_tokens) *
+                           kDim +
+                       d;
+    void* cache = which() == 1 ? key : value;
+    if (cache_type == DType::kBf16) {
+      static_cast<__nv_bfloat16*>(cache)[at] = __float2bfloat16_rn(v);
+    } else if (cache_type == DType::kF16) {
+      static_cast<__half*>(cache)[at] = __float2half_rn(v);
+    } else {
+      static_cast<float*>(cache)[at] = v;
+    }
+  }
+  template <typename Sums>
+  __device__ void finish(int, const Sums& sums) const {
+    for (int i = threadIdx.x; i < kDim * num_tokens; i += kNarrowThreads) {
+      const int d = i % kDim;
+      const int t = i / kDim;
+      head[i] = sums.at(d / kTileRows, d % kTileRows, t) * sums.factor(t);
+    }
+    __syncthreads();
+    const int lane = threadIdx.x % 32;
+    const float* head_gain = which() == 0 ? q_gain : which() == 1 ? k_gain : nullptr;
+    for (int t = threadIdx.x / 32; t < num_tokens; t += kNarrowWarps) {
+      const float* mine = head + t * kDim;
+      float scale = 1;
+      if (head_gain != nullptr) {
+        float squares = 0;
+        for (int d = lane; d < kDim; d += 32) squares += mine[d] * mine[d];
+        scale = rsqrtf(sum_of_warp(squares) / kDim + head_epsilon);
+      }
+      for (int i = lane; i < kDim / 2; i += 32) {
+        float a = mine[i] * scale;
+        float b = mine[i + kDim / 2] * scale;
+        if (head_gain != nullptr) {
+          a *= head_gain[i];
+          b *= head_gain[i + kDim / 2];
+        }
+        float sine = 0;
+        float cosine = 1;
+        if (which() != 2) {
+          sincosf(static_cast<float>(position[t]) * inv_frequency[i], &sine, &cosine);
+        }
+        store(t, i, a * cosine - b * sine);
+        store(t, i + kDim / 2, b * cosine + a * sine);
+      }
+    }
+  }
+};
+
+template <WeightFormat kFormat, int kStreams, int kTokenTiles>
+void run(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
+  const int64_t cols = args.q_proj.cols;
+  const int64_t head_bytes = int64_t{batch.num_tokens} * kStreams * kTileRows * 4;
+  const NarrowShared shared =
+      narrow_shared(cols, batch.num_tokens, kStreams, kTokenTiles, head_bytes);
+  const auto matrix = [](const Weight& weight) {
+    return StreamRef{static_cast<const char*>(weight.data), weight.scale, 0};
+  };
+  const auto optional = [](const Tensor& t) { return t.empty() ? nullptr : t.f32(); };
+  QkvJob<kStreams> job{};
+  job.weights = narrow_weights(cols, args.q_proj.group);
+  job.x = static_cast<const __nv_bfloat16*>(args.input.x.data);
+  job.num_tokens = batch.num_tokens;
+  job.gain = optional(args.input.gain);
+  job.epsilon = args.input.epsilon;
+  job.matrix[0] = matrix(args.q_proj);
+  job.matrix[1] = matrix(args.k_proj);
+  job.matrix[2] = matrix(args.v_proj);
+  job.heads = args.shape.heads;
+  job.kv_heads = args.shape.kv_heads;
+  job.q_gain = optional(args.q_gain);
+  job.k_gain = optional(args.k_gain);
+  job.head_epsilon = args.head_epsilon;
+  job.inv_frequency = args.inv_frequency.f32();
+  job.position = batch.position;
+  job.kv_slot = batch.kv_slot;
+  job.block_tokens = args.shape.block_tokens;
+  job.q = static_cast<__nv_bfloat16*>(args.q.data);
+  job.cache_type = args.cache.key.dtype;
+  job.key = args.cache.key.data;
+  job.value = args.cache.value.data;
+  launch(on, narrow_kernel<kFormat, kStreams, kTokenTiles, QkvJob<kStreams>>,
+         static_cast<unsigned>(job.heads + 2 * job.kv_heads), kNarrowThreads, shared.bytes(), job,
+         shared);
+}
+
+}  // namespace
+
+bool qkv_is_narrow(const Stream& on, const QkvArgs& args) {
+  const int dim = args.shape.head_dim;
+  return (dim == 32 || dim == 64 || dim == 128) && args.input.gather == nullptr &&
+         args.q_proj.format == args.k_proj.format && args.q_proj.format == args.v_proj.format &&
+         args.q.dim(0) <= std::min(most_tokens(dim), narrow_rows(on, args.q_proj.cols));
+}
+
+void narrow_qkv(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
+  with_format(args.q_proj.format, [&](auto format) {
+    const auto with_tiles = [&](auto tiles) {
+      switch (args.shape.head_dim) {
+        case 32:
+          return run<format(), 2, tiles()>(on, args, batch);
+        case 64:
+          return run<format(), 4, tiles()>(on, args, batch);
+        case 128:
+          CHECK(tiles() == 1);
+          return run<format(), 8, 1>(on, args, batch);
+        default:
+          CHECK(false);  // qkv_is_narrow
+      }
+    };
+    if (batch.num_tokens <= 8) {
+      with_tiles(std::integral_constant<int, 1>());
+    } else {
+      with_tiles(std::integral_constant<int, 2>());
+    }
+  });
+}
+
+}  // namespace switchyard::cuda
