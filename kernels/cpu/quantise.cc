@@ -48,13 +48,20 @@ void encode_integers(float scale, float bound, std::span<const float> values, ui
 }
 
 float squared_error(WeightFormat format, float scale, std::span<const float> values) {
-  std::array<uint8_t, kLargestGroup> codes;
-  encode(format, scale, values, codes.data());
-  float sum = 0;
-  for (size_t i = 0; i < values.size(); ++i) {
-    const float error = values[i] - decode(format, scale, codes[i]);
-    sum += error * error;
+  CHECK(values.size() <= kLargestGroup);
+  std::array<float, kLargestGroup> errors;
+  if (format == WeightFormat::kFp8) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      errors[i] = values[i] - scale * from_e4m3(to_e4m3(values[i] / scale));
+    }
+  } else {
+    const float bound = largest_code(format);
+    for (size_t i = 0; i < values.size(); ++i) {
+      errors[i] = values[i] - scale * nearest_integer(values[i] / scale, bound);
+    }
   }
+  float sum = 0;
+  for (size_t i = 0; i < values.size(); ++i) sum += errors[i] * errors[i];
   return sum;
 }
 
