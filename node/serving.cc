@@ -40,7 +40,8 @@ Result<std::unique_ptr<Serving>> Serving::load(const Config& config,
   }
   EngineObserver observer{
       .on_step = [&metrics](const StepReport& report) { metrics.on_step(report); },
-      .on_end = [&metrics](const EndReport& report) { metrics.on_end(report); }};
+      .on_end = [&metrics](const EndReport& report) { metrics.on_end(report); },
+      .on_freed = [&metrics](Duration after_cancel) { metrics.on_freed(after_cancel); }};
   Result<std::unique_ptr<Engine>> engine =
       Engine::create(source, engine_options(config), *made.backend, clock, std::move(observer));
   if (!engine.ok()) return engine.status();
