@@ -15,7 +15,8 @@
 namespace switchyard {
 namespace {
 
-constexpr int64_t kDefaultKvBytes = int64_t{1} << 30;
+constexpr int64_t kDefaultKvBytes = int64_t{1} << 30;   // in memory shared with everything else
+constexpr int64_t kDeviceReserve = int64_t{512} << 20;  // left free of a device's own memory
 constexpr auto kRetrySoon = std::chrono::milliseconds(500);
 
 Status check(const EngineOptions& options) {
@@ -52,11 +53,22 @@ std::vector<int> usual_graph_rows(int max_rows) {
   return buckets;
 }
 
+// The most that the KV cache takes unasked: of a device's own memory, what the weights and a step
+// leave.
+int64_t usual_kv_bytes(const EngineOptions& options, const Model& model, const Backend& backend) {
+  if (backend.reads_host_memory()) return kDefaultKvBytes;
+  const int64_t logits = int64_t{options.max_batch_rows} * model.config().vocab_size * 4;
+  const int64_t step =
+      logits + model.scratch_bytes(options.max_batch_tokens, options.max_batch_rows);
+  return std::max<int64_t>(backend.free_bytes() - step - kDeviceReserve, 0);
+}
+
 // Fills in what was left to the engine.
 EngineOptions resolve(EngineOptions options,
-                      const ModelConfig& config,
+                      const Model& model,
                       const CacheLayout& layout,
                       const Backend& backend) {
+  const ModelConfig& config = model.config();
   const bool computes_when_called = backend.reads_host_memory();
   if (!options.overlap) options.overlap = !computes_when_called;
   if (options.graph_rows.empty() && !computes_when_called) {
@@ -69,7 +81,8 @@ EngineOptions resolve(EngineOptions options,
     const int64_t per_row =
         layout.blocks_for(options.max_context_tokens) * layout.kv.bytes_per_block();
     options.kv_memory_bytes =
-        std::min(kDefaultKvBytes, per_row * options.max_batch_rows + layout.kv.bytes_per_block());
+        std::min(usual_kv_bytes(options, model, backend),
+                 per_row * options.max_batch_rows + layout.kv.bytes_per_block());
   }
   return options;
 }
@@ -179,7 +192,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const ModelSource& source,
   if (!model) return model.status();
 
   const CacheLayout layout = (*model)->cache_layout(wanted.kv_block_tokens, wanted.kv_type);
-  const EngineOptions options = resolve(wanted, (*model)->config(), layout, backend);
+  const EngineOptions options = resolve(wanted, **model, layout, backend);
   const int blocks =
       std::min(layout.blocks_in(options.kv_memory_bytes),
                options.max_batch_rows * layout.blocks_for(options.max_context_tokens) + 1);

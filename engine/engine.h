@@ -22,11 +22,13 @@
 namespace switchyard {
 
 struct EngineOptions {
-  int max_batch_tokens = 512;   // of one step, >= max_batch_rows; longer prompts come in chunks
-  int max_batch_rows = 64;      // sequences that run at once
-  int max_queue = 1024;         // accepted and not yet running
-  int max_context_tokens = 0;   // prompt and answer; 0: the model's
-  int64_t kv_memory_bytes = 0;  // 0: what max_batch_rows full contexts need, at most 1 GiB
+  int max_batch_tokens = 512;  // of one step, >= max_batch_rows; longer prompts come in chunks
+  int max_batch_rows = 64;     // sequences that run at once
+  int max_queue = 1024;        // accepted and not yet running
+  int max_context_tokens = 0;  // prompt and answer; 0: the model's
+  // 0: what max_batch_rows full contexts need, at most 1 GiB, or what a device of its own memory
+  // has left.
+  int64_t kv_memory_bytes = 0;
   int kv_block_tokens = 64;
   DType kv_type = DType::kBf16;  // f32 for exact comparison
   // Decode steps are padded to these row counts and replayed as graphs. Empty: as the backend gains
