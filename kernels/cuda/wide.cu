@@ -13,9 +13,9 @@ namespace {
 template <WeightFormat kFormat>
 void launch_as(const Stream& on, const WideArgs& args, const WideTile& tile, int64_t items) {
   if (tile.wgmma) {
-    launch_wide_wgmma<kFormat>(on, args, tile.tokens, items);
+    launch_wide_wgmma<kFormat>(on, args, tile, items);
   } else {
-    launch_wide_mma<kFormat>(on, args, tile.tokens, items);
+    launch_wide_mma<kFormat>(on, args, tile, items);
   }
 }
 
@@ -65,20 +65,31 @@ int splits_for(const Stream& on, const WideArgs& args, const WideTile& tile, int
   return static_cast<int>(std::clamp<int64_t>(wanted, 1, std::max<int64_t>(most, 1)));
 }
 
+// Of the two largest tiles, the one that fetches less: more rows of small weights, or more tokens.
+bool suits(const WideTile& tile, const WideArgs& args) {
+  const bool small = args.groups > 0;
+  return tile.tokens * tile.rows < 128 * 256 || (tile.rows == 256) == small;
+}
+
 WideTile tile_for_rows(const Stream& on, const WideArgs& args, int64_t rows) {
   if (args.group == 32) return kFineTile;
-  const bool wgmma = false;
+  const bool wgmma = on.capability == 90;
   if (rows <= 16) return kMmaTiles[0];
   if (rows <= 32) return kMmaTiles[1];
-  const auto tiles = wgmma ? std::span<const WideTile>(kWgmmaTiles) : kLargeMmaTiles;
-  // The fewest rounds over the device, each as long as its tile and what a block costs besides.
+  const auto tiles = wgmma ? std::span<const WideTile>(kWgmmaTiles)
+                           : std::span<const WideTile>(kMmaTiles).subspan(2);
+  // The fewest rounds over the device, each as long as its products and what a block costs besides.
+  constexpr int64_t kBlockCost = 6000;
   const WideTile* best = nullptr;
-  double least = 0;
+  int64_t least = 0;
   for (const WideTile& tile : tiles) {
+    if (!suits(tile, args)) continue;
     const int64_t outputs = args.gated ? tile.rows / 2 : tile.rows;
     const int64_t blocks = ceil_div(args.rows, outputs) * ceil_div(rows, tile.tokens);
-    const int64_t rounds = ceil_div(blocks, int64_t{on.multiprocessors} * tile.per_processor);
-    const double time = static_cast<double>(rounds) * (tile.tokens + 32) * tile.per_processor;
+    const int64_t together =
+        std::min<int64_t>(tile.per_processor, ceil_div(blocks, on.multiprocessors));
+    const int64_t rounds = ceil_div(blocks, on.multiprocessors * together);
+    const int64_t time = rounds * (together * tile.tokens * tile.rows + kBlockCost);
     if (best == nullptr || time < least) {
       best = &tile;
       least = time;
@@ -92,10 +103,11 @@ WideTile tile_for_experts(const Stream& on, const WideArgs& args) {
   const int64_t average = ceil_div(args.tokens, args.experts);
   if (average <= 12) return kMmaTiles[0];
   if (average <= 28) return kMmaTiles[1];
-  const bool wgmma = false;
-  if (average <= 64) return wgmma ? kWgmmaTiles[0] : kLargeMmaTiles[0];
-  if (average <= 192 || !wgmma) return wgmma ? kWgmmaTiles[1] : kLargeMmaTiles[1];
-  return kWgmmaTiles[2];
+  const bool wgmma = on.capability == 90;
+  if (average <= 64) return wgmma ? kWgmmaTiles[0] : kMmaTiles[2];
+  if (!wgmma) return kMmaTiles[3];
+  if (average <= 128) return kWgmmaTiles[1];
+  return kWgmmaTiles[suits(kWgmmaTiles[2], args) ? 2 : 3];
 }
 
 }  // namespace

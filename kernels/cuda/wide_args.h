@@ -47,11 +47,10 @@ struct WideTile {
   int per_processor = 0;  // blocks that run together on a multiprocessor
   bool wgmma = false;
 };
-inline constexpr WideTile kMmaTiles[] = {{16, 64, 2}, {32, 64, 2}};
-inline constexpr WideTile kLargeMmaTiles[] = {{64, 128, 1}, {128, 128, 2}};
-inline constexpr WideTile kFineTile = kLargeMmaTiles[0];  // all that there is for groups of 32
+inline constexpr WideTile kMmaTiles[] = {{16, 64, 2}, {32, 64, 2}, {64, 128, 1}, {128, 128, 2}};
+inline constexpr WideTile kFineTile = kMmaTiles[2];  // all that there is for groups of 32
 inline constexpr WideTile kWgmmaTiles[] = {
-    {64, 128, 2, true}, {128, 128, 1, true}, {256, 128, 1, true}};
+    {64, 128, 2, true}, {128, 128, 2, true}, {128, 256, 1, true}, {256, 128, 1, true}};
 
 inline dim3 wide_grid(const WideArgs& args, int64_t rows_of_block, int64_t items) {
   const auto row_blocks =
@@ -61,11 +60,11 @@ inline dim3 wide_grid(const WideArgs& args, int64_t rows_of_block, int64_t items
   return args.tokens_fastest ? dim3(tiles, row_blocks, splits) : dim3(row_blocks, tiles, splits);
 }
 
-// Launches the kernel for a tile of `tokens` tokens: 16, 32, 64 or 128 by mma, 64, 128 or 256 by
-// wgmma. `items` is the number of such tiles, or a bound.
+// Launches the kernel of one of kMmaTiles or kWgmmaTiles. `items` is the number of tiles of tokens,
+// or a bound.
 template <WeightFormat kFormat>
-void launch_wide_mma(const Stream& on, const WideArgs& args, int tokens, int64_t items);
+void launch_wide_mma(const Stream& on, const WideArgs& args, const WideTile& tile, int64_t items);
 template <WeightFormat kFormat>
-void launch_wide_wgmma(const Stream& on, const WideArgs& args, int tokens, int64_t items);
+void launch_wide_wgmma(const Stream& on, const WideArgs& args, const WideTile& tile, int64_t items);
 
 }  // namespace switchyard::cuda

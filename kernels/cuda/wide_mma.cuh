@@ -29,11 +29,19 @@ struct MmaShape {
   static constexpr int kDepth = kAhead;  // stages of weights in registers
   static constexpr int kPerProcessor = kBlocksTogether;
   static constexpr int kStages = 4;  // stages of tokens in shared memory
+  // Few tokens have fewer sums than weights: then the sums of a tile are scaled, not its weights.
+  static constexpr bool kScaleSums = is_quantised(kFormat) && !kFineScales && kTokens <= 16;
   using Copies = TokenCopies<kTokens, kColWarps, kThreads>;
   using Out = TileOut<kTokens, kRows, kColWarps, kThreads>;
   static constexpr int64_t kSharedBytes =
       std::max<int64_t>(int64_t{kStages} * Copies::kStageBytes, Out::kSharedBytes);
 };
+
+template <bool kFirst, typename T>
+__device__ __forceinline__ T& pick(T& first, T& second) {
+  if constexpr (kFirst) return first;
+  return second;
+}
 
 template <typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
@@ -83,8 +91,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
   const int lane_token = lane / 16 * 8 + lane % 8;
   const int lane_chunk = lane / 8 % 2;
   for (int first = 0; first < stages; first += Shape::kDepth) {
-#pragma unroll
-    for (int d = 0; d < Shape::kDepth; ++d) {
+    for_each_constant<Shape::kDepth>([&](auto d) {
       const int stage = first + d;
       wait_for_copies<Shape::kStages - 2>();
       __syncthreads();
@@ -92,23 +99,41 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
       const uint32_t tile = shared_address(shared) +
                             stage % Shape::kStages * Shape::Copies::kStageBytes +
                             col_warp * Shape::Copies::kTileBytes + lane_token * 128;
+      float unscaled[2][kBlocks][4] = {};
+      auto& into = pick<Shape::kScaleSums>(unscaled, sum);
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const Fragment a0 = weights[d][0].fragment(j);
-        const Fragment a1 = weights[d][1].fragment(j);
+        const auto operand = [&](int r) {
+          return Shape::kScaleSums ? weights[d][r].codes(j) : weights[d][r].fragment(j);
+        };
+        const Fragment a0 = operand(0);
+        const Fragment a1 = operand(1);
         const uint32_t chunk = static_cast<uint32_t>((2 * j + lane_chunk) ^ (lane % 8)) << 4;
 #pragma unroll
         for (int n = 0; n < kBlocks; n += 2) {
           uint32_t b[4];
           load_matrices(b, tile + n * 8 * 128 + chunk);
-          mma(sum[0][n], a0, b[0], b[1]);
-          mma(sum[1][n], a1, b[0], b[1]);
-          mma(sum[0][n + 1], a0, b[2], b[3]);
-          mma(sum[1][n + 1], a1, b[2], b[3]);
+          mma(into[0][n], a0, b[0], b[1]);
+          mma(into[1][n], a1, b[0], b[1]);
+          mma(into[0][n + 1], a0, b[2], b[3]);
+          mma(into[1][n + 1], a1, b[2], b[3]);
+        }
+      }
+      if constexpr (Shape::kScaleSums) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          const float2 scale = weights[d][r].scales(0);
+#pragma unroll
+          for (int n = 0; n < kBlocks; ++n) {
+            sum[r][n][0] += scale.x * unscaled[r][n][0];
+            sum[r][n][1] += scale.x * unscaled[r][n][1];
+            sum[r][n][2] += scale.y * unscaled[r][n][2];
+            sum[r][n][3] += scale.y * unscaled[r][n][3];
+          }
         }
       }
       load_weights(weights[d], stage + Shape::kDepth);
-    }
+    });
   }
   wait_for_copies<0>();
 
@@ -141,24 +166,24 @@ void launch_shape(const Stream& on, const WideArgs& args, int64_t items) {
 }  // namespace
 
 template <WeightFormat kFormat>
-void launch_wide_mma(const Stream& on, const WideArgs& args, int tokens, int64_t items) {
+void launch_wide_mma(const Stream& on, const WideArgs& args, const WideTile& tile, int64_t items) {
   // Stages ahead: 2 KiB of each row of tiles where registers allow.
   constexpr int kAhead = static_cast<int>(2048 / tile_bytes(kFormat));
   if constexpr (is_quantised(kFormat)) {
     if (args.group < kTileCols) {
-      CHECK(tokens == 64);
+      CHECK(tile.tokens == kFineTile.tokens);
       return launch_shape<MmaShape<kFormat, 64, 4, 2, 1, 1, true>>(on, args, items);
     }
   }
-  switch (tokens) {
+  switch (tile.tokens) {
     case 16:
       return launch_shape<MmaShape<kFormat, 16, 2, 4, kAhead, 2>>(on, args, items);
     case 32:
-      return launch_shape<MmaShape<kFormat, 32, 2, 4, std::min(kAhead, 3), 2>>(on, args, items);
+      return launch_shape<MmaShape<kFormat, 32, 2, 4, std::min(kAhead, 2), 2>>(on, args, items);
     case 64:
       return launch_shape<MmaShape<kFormat, 64, 4, 2, kAhead, 1>>(on, args, items);
     case 128:
-      return launch_shape<MmaShape<kFormat, 128, 4, 1, std::min(kAhead, 2), 2>>(on, args, items);
+      return launch_shape < MmaShape<kFormat, 128, 4, 1, kAhead<4 ? 1 : 2, 2>>(on, args, items);
     default:
       CHECK(false);
   }

@@ -1,5 +1,8 @@
 #include "kernels/cuda/wide_mma.cuh"
 
 namespace switchyard::cuda {
-template void launch_wide_mma<WeightFormat::kInt8>(const Stream&, const WideArgs&, int, int64_t);
+template void launch_wide_mma<WeightFormat::kInt8>(const Stream&,
+                                                   const WideArgs&,
+                                                   const WideTile&,
+                                                   int64_t);
 }  // namespace switchyard::cuda

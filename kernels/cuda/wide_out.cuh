@@ -119,6 +119,7 @@ class TileOut {
     __threadfence();
     write(args, place, 0, place.count, [&](int token, int row) {
       Eight eight = {};
+#pragma unroll 4
       for (int split = 0; split < args.splits; ++split) {
         eight.add(partials + (split * kTokens + token) * kRows + row);
       }

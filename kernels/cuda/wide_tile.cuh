@@ -2,10 +2,22 @@
 // shared memory, rows of weights as tensor core operands, and the tile's way out. Device code only.
 #pragma once
 
+#include <type_traits>
+#include <utility>
+
 #include "kernels/cuda/tile_load.cuh"
 #include "kernels/cuda/wide_args.h"
 
 namespace switchyard::cuda {
+
+// Calls f(0), ..., f(kCount - 1) with constants, so that arrays they index stay in registers.
+template <int kCount, typename F>
+__device__ __forceinline__ void for_each_constant(F&& f) {
+  [&]<int... kIndex>(std::integer_sequence<int, kIndex...>) {
+    (f(std::integral_constant<int, kIndex>{}), ...);
+  }
+  (std::make_integer_sequence<int, kCount>{});
+}
 
 // What one block computes: all columns, or one split of them, of `count` tokens and a block of
 // rows. Of experts, token i of the tile is entry order[first + i]; of a product, row first + i.
@@ -76,33 +88,35 @@ class TokenCopies {
   static constexpr int kStageBytes = kTiles * kTileBytes;
 
   __device__ __forceinline__ TokenCopies(const WideArgs& args, const Place& place)
-      : args_(args), end_(place.end), column_(static_cast<int>(threadIdx.x % 8) * 8) {
+      : args_(args), place_(place), column_(static_cast<int>(threadIdx.x % 8) * 8) {
     const int row = static_cast<int>(threadIdx.x / 8);
     to_ = row * 128 + ((static_cast<int>(threadIdx.x % 8) ^ (row & 7)) << 4);
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      const int token = (row + i * kRowsAtOnce) % kTokens;
-      source_[i] = token < place.count ? place.entry(args, token) / args.entries_per_row : -1;
+      const int source = source_of((row + i * kRowsAtOnce) % kTokens);
+      valid_ |= static_cast<uint32_t>(source >= 0) << i;
+      chunk_[i] = static_cast<uint32_t>(max(source, 0)) * static_cast<uint32_t>(args.cols / 8) +
+                  threadIdx.x % 8;
     }
   }
 
   // Starts copying the stage whose first tile is `tile`.
   __device__ __forceinline__ void start(char* stage, int tile) const {
     const uint32_t to = shared_address(stage) + to_;
+    const int row = static_cast<int>(threadIdx.x / 8);
 #pragma unroll
     for (int i = 0; i < kChunks; ++i) {
-      const int row = static_cast<int>(threadIdx.x / 8) + i * kRowsAtOnce;
-      const int mine = tile + row / kTokens;
-      const int column = mine * 64 + column_;
-      const int source = source_[i % kRows];
-      const bool valid = source >= 0 && mine < end_ && column < args_.cols;
-      const __nv_bfloat16* from =
-          args_.x + (valid ? static_cast<int64_t>(source) * args_.cols + column : 0);
+      const int mine = tile + (row + i * kRowsAtOnce) / kTokens;
+      const int left = mine < place_.end ? args_.cols - mine * kTileCols - column_ : 0;
       if (args_.x_aligned) {
-        copy_async(to + i * kRowsAtOnce * 128, from, valid);
+        const uint32_t chunk = left > 0 ? chunk_[i % kRows] + mine * (kTileCols / 8) : 0u;
+        copy_async(to + i * kRowsAtOnce * 128, args_.x + int64_t{chunk} * 8,
+                   left > 0 && (valid_ >> (i % kRows) & 1) != 0);
       } else {
-        copy_by_elements(stage + to_ + i * kRowsAtOnce * 128, from,
-                         valid ? min(8, args_.cols - column) : 0);
+        const int source = source_of((row + i * kRowsAtOnce) % kTokens);
+        const int64_t at = static_cast<int64_t>(source) * args_.cols + mine * kTileCols + column_;
+        copy_by_elements(stage + to_ + i * kRowsAtOnce * 128, args_.x + at,
+                         source >= 0 ? min(8, left) : 0);
       }
     }
   }
@@ -114,6 +128,10 @@ class TokenCopies {
   static_assert(kRowsAtOnce % 8 == 0 && kTiles * kTokens % kRowsAtOnce == 0 &&
                 (kTokens % kRowsAtOnce == 0 || kRowsAtOnce % kTokens == 0));
 
+  // The row of x that is token `token` of the tile, or -1.
+  [[nodiscard]] __device__ __forceinline__ int source_of(int token) const {
+    return token < place_.count ? place_.entry(args_, token) / args_.entries_per_row : -1;
+  }
   static __device__ void copy_by_elements(char* to, const __nv_bfloat16* from, int count) {
     const auto* bits = reinterpret_cast<const uint16_t*>(from);
     uint32_t pair[4] = {0, 0, 0, 0};
@@ -125,8 +143,10 @@ class TokenCopies {
   }
 
   const WideArgs& args_;
-  int end_, column_, to_;
-  int source_[kRows];
+  const Place& place_;
+  int column_, to_;
+  uint32_t valid_ = 0;     // bit i: the i-th row of this thread exists
+  uint32_t chunk_[kRows];  // where its first chunk begins in x, in chunks
 };
 
 // One row of weight tiles: 16 rows of the result.
@@ -186,16 +206,25 @@ class ScaledTile {
     }
   }
 
+  // The operand of step j: codes alone.
+  [[nodiscard]] __device__ __forceinline__ Fragment codes(int j) const {
+    return codes_.fragment(j);
+  }
+  // The scales of step j, of the lane's two rows.
+  [[nodiscard]] __device__ __forceinline__ float2 scales(int j) const {
+    if constexpr (kFormat == WeightFormat::kBf16) {
+      return {1, 1};
+    } else if constexpr (kFormat == WeightFormat::kFp8) {
+      return scale_[kFine ? j / 2 : 0];
+    } else {
+      return __half22float2(scale_[kFine ? j / 2 : 0]);
+    }
+  }
   // The operand of step j: codes times scales, each rounded to bf16.
-  __device__ __forceinline__ Fragment fragment(int j) const {
+  [[nodiscard]] __device__ __forceinline__ Fragment fragment(int j) const {
     Fragment f = codes_.fragment(j);
     if constexpr (is_quantised(kFormat)) {
-      float2 scale;
-      if constexpr (kFormat == WeightFormat::kFp8) {
-        scale = scale_[kFine ? j / 2 : 0];
-      } else {
-        scale = __half22float2(scale_[kFine ? j / 2 : 0]);
-      }
+      const float2 scale = scales(j);
       const uint32_t low = pack_bf16(scale.x, scale.x);
       const uint32_t high = pack_bf16(scale.y, scale.y);
       f.a[0] = mul_bf16x2(f.a[0], low);

@@ -18,13 +18,20 @@ template <int Pending>
 __device__ __forceinline__ void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" : : "n"(Pending) : "memory");
 }
-// The same numbers in registers that are not written earlier than here: without this the compiler
-// may let a fragment's registers follow its source's while products still read them.
-__device__ __forceinline__ Fragment settled(const Fragment& a) {
+// The same numbers in registers that are written here and not earlier, when products may still read
+// what was in them. Numbers that come straight from a load (kLoaded) take an operation to move, or
+// the assembler lets the load write the operand, and then makes products wait for each other;
+// `zero` is 0, and must not look like it.
+template <bool kLoaded>
+__device__ __forceinline__ Fragment settled(const Fragment& a, uint32_t zero) {
   Fragment f;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    asm volatile("mov.b32 %0, %1;" : "=r"(f.a[i]) : "r"(a.a[i]) : "memory");
+    if constexpr (kLoaded) {
+      asm volatile("or.b32 %0, %1, %2;" : "=r"(f.a[i]) : "r"(a.a[i]), "r"(zero) : "memory");
+    } else {
+      asm volatile("mov.b32 %0, %1;" : "=r"(f.a[i]) : "r"(a.a[i]) : "memory");
+    }
   }
   return f;
 }

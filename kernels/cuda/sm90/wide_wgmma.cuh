@@ -11,21 +11,29 @@
 namespace switchyard::cuda {
 namespace {
 
-template <WeightFormat kWeightFormat, int kTileTokens, int kAhead, int kCopied, int kBlocksTogether>
+// A warpgroup owns kSlots times 64 rows.
+template <WeightFormat kWeightFormat,
+          int kTileTokens,
+          int kRowsOf64,
+          int kAhead,
+          int kCopied,
+          int kBlocksTogether>
 struct WgmmaShape {
   static constexpr WeightFormat kFormat = kWeightFormat;
   static constexpr int kTokens = kTileTokens;
+  static constexpr int kSlots = kRowsOf64;
   static constexpr int kThreads = 256;
-  static constexpr int kRowTiles = kThreads / 32;
+  static constexpr int kWarps = kThreads / 32;
+  static constexpr int kRowTiles = kSlots * kWarps;
   static constexpr int kRows = 16 * kRowTiles;
-  static constexpr int kDepth = kAhead;    // tiles of weights in registers, even
+  static constexpr int kDepth = kAhead;    // tiles of weights in registers
   static constexpr int kStages = kCopied;  // tiles of tokens in shared memory
   static constexpr int kPerProcessor = kBlocksTogether;
   using Copies = TokenCopies<kTokens, 1, kThreads>;
   using Out = TileOut<kTokens, kRows, 1, kThreads>;
   static constexpr int64_t kSharedBytes =
       std::max<int64_t>(int64_t{kStages} * Copies::kStageBytes, Out::kSharedBytes);
-  static_assert(kDepth % 2 == 0 && kStages >= 3);
+  static_assert(kDepth >= 2 && kStages >= 3);
 };
 
 template <typename Shape>
@@ -33,6 +41,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
     wide_wgmma(const __grid_constant__ WideArgs args) {
   constexpr WeightFormat kFormat = Shape::kFormat;
   constexpr int kBlocks = Shape::kTokens / 8;
+  constexpr int kSlots = Shape::kSlots;
   extern __shared__ __align__(1024) char shared[];
   let_next_start();
   const int lane = static_cast<int>(threadIdx.x % 32);
@@ -43,12 +52,18 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
   const Place place = locate<Shape::kTokens>(args);
   if (place.count <= 0) return;
 
-  const WeightRow row = WeightRow::of<kFormat, Shape::kRowTiles>(args, place, warp);
-  ScaledTile<kFormat> weights[Shape::kDepth];
+  WeightRow row[kSlots];
+  ScaledTile<kFormat> weights[Shape::kDepth][kSlots];
+  const auto load_weights = [&](ScaledTile<kFormat>(&to)[kSlots], int stage) {
 #pragma unroll
-  for (int d = 0; d < Shape::kDepth; ++d) {
-    weights[d].load(args, row, place.begin + d, place.end, lane);
+    for (int s = 0; s < kSlots; ++s) to[s].load(args, row[s], place.begin + stage, place.end, lane);
+  };
+#pragma unroll
+  for (int s = 0; s < kSlots; ++s) {
+    row[s] = WeightRow::of<kFormat, Shape::kRowTiles>(args, place, s * Shape::kWarps + warp);
   }
+#pragma unroll
+  for (int d = 0; d < Shape::kDepth; ++d) load_weights(weights[d], d);
   if (!experts) wait_for_previous();
   const typename Shape::Copies copies(args, place);
   const auto copy_stage = [&](int stage) {
@@ -59,34 +74,42 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
 #pragma unroll
   for (int s = 0; s < Shape::kStages - 2; ++s) copy_stage(s);
 
-  float sum[kBlocks][4] = {};
-  Fragment a[2][4];
+  float sum[kSlots][kBlocks][4] = {};
+  const auto zero = static_cast<uint32_t>(args.splits >> 16);  // which the compiler does not know
+  // Operands of four steps: two batches under way, two made ready.
+  Fragment a[4][kSlots];
 #pragma unroll
-  for (int j = 0; j < 4; ++j) a[0][j] = weights[0].fragment(j);
-  weights[0].load(args, row, place.begin + Shape::kDepth, place.end, lane);
+  for (int s = 0; s < kSlots; ++s) {
+    a[0][s] = weights[0][s].fragment(0);
+    a[1][s] = weights[0][s].fragment(1);
+  }
   const uint64_t operand = swizzled_operand(shared_address(shared));
   const int stages = place.end - place.begin;
   // Beyond the end both operands are zeros.
   for (int first = 0; first < stages; first += Shape::kDepth) {
-#pragma unroll
-    for (int d = 0; d < Shape::kDepth; ++d) {
+    for_each_constant<Shape::kDepth>([&](auto d) {
       const int stage = first + d;
       wait_for_copies<Shape::kStages - 3>();
       publish_to_products();
       __syncthreads();
-      begin_products();
       const uint64_t tile =
           operand + static_cast<uint32_t>(stage % Shape::kStages * Shape::Copies::kStageBytes >> 4);
+      for_each_constant<4>([&](auto j) {
+        begin_products();
 #pragma unroll
-      for (int j = 0; j < 4; ++j) wgmma<Shape::kTokens>(sum, a[d % 2][j], tile + 2 * j);
-      commit_products();
-      copy_stage(stage + Shape::kStages - 2);
-      wait_for_products<1>();
-      ScaledTile<kFormat>& next = weights[(d + 1) % Shape::kDepth];
+        for (int s = 0; s < kSlots; ++s) wgmma<Shape::kTokens>(sum[s], a[j][s], tile + 2 * j);
+        commit_products();
+        if constexpr (j == 0) copy_stage(stage + Shape::kStages - 2);
+        // The step two behind is done: its registers take the step two ahead.
+        wait_for_products<2>();
+        constexpr int kNext = (j + 2) % 4;
+        constexpr int kFrom = j < 2 ? int{d} : (d + 1) % Shape::kDepth;
 #pragma unroll
-      for (int j = 0; j < 4; ++j) a[(d + 1) % 2][j] = settled(next.fragment(j));
-      next.load(args, row, place.begin + stage + 1 + Shape::kDepth, place.end, lane);
-    }
+        for (int s = 0; s < kSlots; ++s)
+          a[kNext][s] = settled<!is_quantised(kFormat)>(weights[kFrom][s].fragment(kNext), zero);
+        if constexpr (j == 1) load_weights(weights[d], stage + Shape::kDepth);
+      });
+    });
   }
   wait_for_products<0>();
   wait_for_copies<0>();
@@ -98,11 +121,14 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
 #pragma unroll
     for (int n = 0; n < kBlocks; ++n) {
       if (n * 8 < from || n * 8 >= from + Out::kChunk) continue;
-      float* to = mine + (n * 8 - from) * Out::kStride;
-      to[0] = sum[n][0];
-      to[Out::kStride] = sum[n][1];
-      to[8] = sum[n][2];
-      to[Out::kStride + 8] = sum[n][3];
+#pragma unroll
+      for (int s = 0; s < kSlots; ++s) {
+        float* to = mine + (n * 8 - from) * Out::kStride + s * Shape::kWarps * 16;
+        to[0] = sum[s][n][0];
+        to[Out::kStride] = sum[s][n][1];
+        to[8] = sum[s][n][2];
+        to[Out::kStride + 8] = sum[s][n][3];
+      }
     }
   });
 }
@@ -116,17 +142,26 @@ void launch_shape(const Stream& on, const WideArgs& args, int64_t items) {
 }  // namespace
 
 template <WeightFormat kFormat>
-void launch_wide_wgmma(const Stream& on, const WideArgs& args, int tokens, int64_t items) {
-  constexpr int kAhead = 2;
-  switch (tokens) {
-    case 64:
-      return launch_shape<WgmmaShape<kFormat, 64, kAhead, 6, 2>>(on, args, items);
-    case 128:
-      return launch_shape<WgmmaShape<kFormat, 128, kAhead, 6, 1>>(on, args, items);
-    case 256:
-      return launch_shape<WgmmaShape<kFormat, 256, kAhead, 5, 1>>(on, args, items);
-    default:
-      CHECK(false);
+void launch_wide_wgmma(const Stream& on,
+                       const WideArgs& args,
+                       const WideTile& tile,
+                       int64_t items) {
+  constexpr bool kSmall = is_quantised(kFormat);
+  // Tiles ahead: 4 KiB of each row of tiles where registers allow.
+  constexpr int kFew = static_cast<int>(4096 / tile_bytes(kFormat));
+  if (tile.tokens == 64) {
+    return launch_shape<WgmmaShape<kFormat, 64, 1, kFew, 6, 2>>(on, args, items);
+  }
+  constexpr int kTogether = kFormat == WeightFormat::kInt4 ? 2 : 1;
+  if (tile.tokens == 128 && tile.rows == 128) {
+    return launch_shape<WgmmaShape<kFormat, 128, 1, 2, 6, kTogether>>(on, args, items);
+  }
+  if constexpr (kSmall) {
+    CHECK(tile.tokens == 128);
+    launch_shape<WgmmaShape<kFormat, 128, 2, 2, 6, 1>>(on, args, items);
+  } else {
+    CHECK(tile.tokens == 256);
+    launch_shape<WgmmaShape<kFormat, 256, 1, 2, 5, 1>>(on, args, items);
   }
 }
 

@@ -1,5 +1,8 @@
 #include "kernels/cuda/sm90/wide_wgmma.cuh"
 
 namespace switchyard::cuda {
-template void launch_wide_wgmma<WeightFormat::kInt4>(const Stream&, const WideArgs&, int, int64_t);
+template void launch_wide_wgmma<WeightFormat::kInt4>(const Stream&,
+                                                     const WideArgs&,
+                                                     const WideTile&,
+                                                     int64_t);
 }  // namespace switchyard::cuda
