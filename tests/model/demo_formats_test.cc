@@ -17,8 +17,16 @@
 namespace switchyard {
 namespace {
 
-// Of every task's questions, to be quick.
-constexpr size_t kEvery = 3;
+// Of every task's questions, to be quick under a sanitizer too; those with a long past are for
+// end_to_end/demo_model_test.py.
+constexpr size_t kEvery = 4;
+constexpr size_t kLongest = 400;  // bytes
+
+size_t length_of(const nlohmann::ordered_json& messages) {
+  size_t length = 0;
+  for (const auto& message : messages) length += message.at("content").get<std::string>().size();
+  return length;
+}
 
 class Text final : public TokenSink {
  public:
@@ -79,6 +87,7 @@ TEST_P(DemoModel, AnswersItsHeldOutQuestions) {
   std::vector<std::pair<std::string, std::shared_ptr<Text>>> answers;  // wanted, given
   for (const auto& [task, questions] : prompts.items()) {
     for (size_t i = 0; i < questions.size(); i += kEvery) {
+      if (length_of(questions[i].at("messages")) > kLongest) continue;
       const Result<std::string> text = chat->render({.messages = questions[i].at("messages"),
                                                      .tools = nullptr,
                                                      .kwargs = nullptr,
@@ -99,7 +108,7 @@ TEST_P(DemoModel, AnswersItsHeldOutQuestions) {
       ASSERT_TRUE(engine.submit(*std::move(request)).ok());
     }
   }
-  ASSERT_GT(answers.size(), 100U);
+  ASSERT_GT(answers.size(), 60U);
   double right = 0;
   for (const auto& [wanted, given] : answers) right += given->wait() == wanted ? 1 : 0;
   const double percent = 100 * right / static_cast<double>(answers.size());
