@@ -85,10 +85,17 @@ __device__ float squared_error(
 
 constexpr int kSearchedScales = 32;
 
-// A warp chooses the scale of one row's group; with `search`, each lane tries one candidate.
+// How scales come about: chosen, with `search` each lane trying one candidate, or given, [rows,
+// groups].
+struct ScaleRule {
+  bool search;
+  const float* given;  // null: chosen
+};
+
+// A warp chooses the scale of one row's group.
 template <WeightFormat kFormat>
 __global__ void __launch_bounds__(kThreads)
-    choose_scales(Source source, int group, int64_t groups, bool search, void* scales) {
+    choose_scales(Source source, int group, int64_t groups, ScaleRule rule, void* scales) {
   wait_for_previous();
   const int lane = threadIdx.x % 32;
   const int64_t task = int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
@@ -104,7 +111,9 @@ __global__ void __launch_bounds__(kThreads)
   largest = max_of_warp(largest);
   const float full = __fdiv_rn(largest, Codes<kFormat>::kLargest);
   float scale = Codes<kFormat>::round_scale(full);
-  if (search && row < source.rows) {
+  if (rule.given != nullptr) {
+    scale = row < source.rows ? rule.given[row * groups + index] : 0.0f;
+  } else if (rule.search && row < source.rows) {
     const float fraction = 1.0f - 0.5f * static_cast<float>(lane) / (kSearchedScales - 1);
     const float mine = Codes<kFormat>::round_scale(full * fraction);
     float error = squared_error<kFormat>(source, row, begin, end, mine);
@@ -191,8 +200,10 @@ void pack_as(const Stream& on, const PackArgs& args) {
   void* scales = const_cast<void*>(args.out.scale);
   if constexpr (is_quantised(kFormat)) {
     const int64_t tasks = row_tiles(source.rows) * kTileRows * groups;
+    const ScaleRule rule = {args.scales == ScaleChoice::kSearch,
+                            static_cast<const float*>(args.given_scale.data)};
     launch(on, choose_scales<kFormat>, static_cast<unsigned>(ceil_div(tasks, kWarps)), kThreads, 0,
-           source, args.out.group, groups, args.scales == ScaleChoice::kSearch, scales);
+           source, args.out.group, groups, rule, scales);
   }
   const int64_t tiles = row_tiles(source.rows) * col_tiles(source.cols);
   launch(on, write_tiles<kFormat>, static_cast<unsigned>(ceil_div(tiles, kWarps)), kThreads, 0,

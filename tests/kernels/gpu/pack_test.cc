@@ -118,6 +118,26 @@ TEST_F(Pack, SearchesScalesWithASmallerError) {
   }
 }
 
+// Numbers that were codes of the given scales become the same codes.
+TEST_F(Pack, KeepsTheCodesOfGivenScales) {
+  const Owned scale = Owned::random(DType::kF32, {19, 3}, 3);  // 77 columns: 32, 32 and 13
+  Owned source(DType::kF32, {19, 77});
+  for (int64_t i = 0; i < 19 * 77; ++i) {
+    const auto code = static_cast<uint8_t>(i * 37 % 0x7f | (i % 2) << 7);
+    source.set(i, value_of_fp8(code) * static_cast<float>(scale.at(i / 77 * 3 + i % 77 / 32)));
+  }
+  const Weight weight = pack(source, WeightFormat::kFp8);
+  backend().pack({.out = weight, .source = put(source), .given_scale = put(scale)});
+  const WeightBytes size = backend().weight_bytes(WeightFormat::kFp8, weight.group, 19, 77);
+  const std::vector<uint8_t> data = bytes_at(weight.data, size.data);
+  const std::vector<uint8_t> scales = bytes_at(weight.scale, size.scale);
+  for (int64_t i = 0; i < 19 * 77; ++i) {
+    ASSERT_EQ(static_cast<float>(unpacked(data, scales, weight, i / 77, i % 77)),
+              static_cast<float>(source.at(i)))
+        << i;
+  }
+}
+
 TEST_F(Pack, FillsWithNormalNumbers) {
   for (const DType dtype : {DType::kF32, DType::kBf16}) {
     const Tensor out = poisoned(dtype, {301, 333});
