@@ -2,6 +2,7 @@
 #include "kernels/cuda/wide.h"
 
 #include <algorithm>
+#include <bit>
 #include <span>
 
 #include "kernels/cuda/tile_layout.h"
@@ -48,7 +49,10 @@ WideArgs args_of(const W& weight, const __nv_bfloat16* x, bool gated) {
   args.x_aligned = aligned(x) && weight.cols % 8 == 0;
   args.rows = static_cast<int>(weight.rows);
   args.cols = static_cast<int>(weight.cols);
-  args.group = std::max(weight.group, 1);
+  if (weight.group > 0) {
+    args.group_shift = std::countr_zero(static_cast<unsigned>(weight.group));
+    CHECK(weight.group == 1 << args.group_shift && weight.group >= 32);
+  }
   args.groups = static_cast<int>(groups_of(weight.group, weight.cols));
   args.k_tiles = static_cast<int>(col_tiles(weight.cols));
   args.gated = gated;
@@ -72,7 +76,7 @@ bool suits(const WideTile& tile, const WideArgs& args) {
 }
 
 WideTile tile_for_rows(const Stream& on, const WideArgs& args, int64_t rows) {
-  if (args.group == 32) return kFineTile;
+  if (args.groups > 0 && args.group_shift < 6) return kFineTile;
   const bool wgmma = on.capability == 90;
   if (rows <= 16) return kMmaTiles[0];
   if (rows <= 32) return kMmaTiles[1];
@@ -99,7 +103,7 @@ WideTile tile_for_rows(const Stream& on, const WideArgs& args, int64_t rows) {
 }
 
 WideTile tile_for_experts(const Stream& on, const WideArgs& args) {
-  if (args.group == 32) return kFineTile;
+  if (args.groups > 0 && args.group_shift < 6) return kFineTile;
   const int64_t average = ceil_div(args.tokens, args.experts);
   if (average <= 12) return kMmaTiles[0];
   if (average <= 28) return kMmaTiles[1];

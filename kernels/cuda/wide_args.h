@@ -11,9 +11,9 @@ namespace switchyard::cuda {
 
 struct WideArgs {
   const __nv_bfloat16* x = nullptr;
-  bool x_aligned = false;  // every row of x at a multiple of 16 bytes
-  int rows = 0, cols = 0;  // of the weights
-  int group = 0, groups = 0, k_tiles = 0;
+  bool x_aligned = false;                        // every row of x at a multiple of 16 bytes
+  int rows = 0, cols = 0;                        // of the weights
+  int group_shift = 0, groups = 0, k_tiles = 0;  // groups of 1 << group_shift columns
   bool gated = false;
   // Weight and up: of a product, or of each expert.
   const void* data[2] = {nullptr, nullptr};

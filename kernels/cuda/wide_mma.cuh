@@ -170,7 +170,7 @@ void launch_wide_mma(const Stream& on, const WideArgs& args, const WideTile& til
   // Stages ahead: 2 KiB of each row of tiles where registers allow.
   constexpr int kAhead = static_cast<int>(2048 / tile_bytes(kFormat));
   if constexpr (is_quantised(kFormat)) {
-    if (args.group < kTileCols) {
+    if (1 << args.group_shift < kTileCols) {
       CHECK(tile.tokens == kFineTile.tokens);
       return launch_shape<MmaShape<kFormat, 64, 4, 2, 1, 1, true>>(on, args, items);
     }

@@ -102,22 +102,16 @@ class TokenCopies {
 
   // Starts copying the stage whose first tile is `tile`.
   __device__ __forceinline__ void start(char* stage, int tile) const {
+    if (!args_.x_aligned) return copy_by_elements(stage, tile);
     const uint32_t to = shared_address(stage) + to_;
     const int row = static_cast<int>(threadIdx.x / 8);
 #pragma unroll
     for (int i = 0; i < kChunks; ++i) {
       const int mine = tile + (row + i * kRowsAtOnce) / kTokens;
-      const int left = mine < place_.end ? args_.cols - mine * kTileCols - column_ : 0;
-      if (args_.x_aligned) {
-        const uint32_t chunk = left > 0 ? chunk_[i % kRows] + mine * (kTileCols / 8) : 0u;
-        copy_async(to + i * kRowsAtOnce * 128, args_.x + int64_t{chunk} * 8,
-                   left > 0 && (valid_ >> (i % kRows) & 1) != 0);
-      } else {
-        const int source = source_of((row + i * kRowsAtOnce) % kTokens);
-        const int64_t at = static_cast<int64_t>(source) * args_.cols + mine * kTileCols + column_;
-        copy_by_elements(stage + to_ + i * kRowsAtOnce * 128, args_.x + at,
-                         source >= 0 ? min(8, left) : 0);
-      }
+      const bool inside = mine < place_.end && mine * kTileCols + column_ < args_.cols;
+      const uint32_t chunk = inside ? chunk_[i % kRows] + mine * (kTileCols / 8) : 0u;
+      copy_async(to + i * kRowsAtOnce * 128, args_.x + int64_t{chunk} * 8,
+                 inside && (valid_ >> (i % kRows) & 1) != 0);
     }
   }
 
@@ -132,14 +126,25 @@ class TokenCopies {
   [[nodiscard]] __device__ __forceinline__ int source_of(int token) const {
     return token < place_.count ? place_.entry(args_, token) / args_.entries_per_row : -1;
   }
-  static __device__ void copy_by_elements(char* to, const __nv_bfloat16* from, int count) {
-    const auto* bits = reinterpret_cast<const uint16_t*>(from);
-    uint32_t pair[4] = {0, 0, 0, 0};
+  // The same at once, where rows are not aligned. Rare, slow and small: one loop.
+  __device__ __forceinline__ void copy_by_elements(char* stage, int tile) const {
+#pragma unroll 1
+    for (int i = 0; i < kChunks; ++i) {
+      const int row = static_cast<int>(threadIdx.x / 8) + i * kRowsAtOnce;
+      const int source = source_of(row % kTokens);
+      const int column = (tile + row / kTokens) * kTileCols + column_;
+      const int limit = min(args_.cols, place_.end * kTileCols);
+      const auto* bits = reinterpret_cast<const uint16_t*>(args_.x) +
+                         static_cast<int64_t>(max(source, 0)) * args_.cols;
+      uint32_t pair[4] = {0, 0, 0, 0};
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      if (i < count) pair[i / 2] |= static_cast<uint32_t>(bits[i]) << (i % 2 * 16);
+      for (int v = 0; v < 8; ++v) {
+        if (source < 0 || column + v >= limit) continue;
+        pair[v / 2] |= static_cast<uint32_t>(bits[column + v]) << (v % 2 * 16);
+      }
+      *reinterpret_cast<uint4*>(stage + to_ + i * kRowsAtOnce * 128) =
+          uint4{pair[0], pair[1], pair[2], pair[3]};
     }
-    *reinterpret_cast<uint4*>(to) = uint4{pair[0], pair[1], pair[2], pair[3]};
   }
 
   const WideArgs& args_;
@@ -195,7 +200,7 @@ class ScaledTile {
     if constexpr (is_quantised(kFormat)) {
 #pragma unroll
       for (int half = 0; half < (kFine ? 2 : 1); ++half) {
-        const int group = min((tile * kTileCols + half * 32) / args.group, args.groups - 1);
+        const int group = min((tile * kTileCols + half * 32) >> args.group_shift, args.groups - 1);
         const int64_t pair = group * 8 + lane / 4;
         if constexpr (kFormat == WeightFormat::kFp8) {
           scale_[half] = __ldg(reinterpret_cast<const float2*>(row.scale) + pair);

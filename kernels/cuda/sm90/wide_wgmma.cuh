@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
     for_each_constant<Shape::kDepth>([&](auto d) {
       const int stage = first + d;
       wait_for_copies<Shape::kStages - 3>();
-      publish_to_products();
+      if (!args.x_aligned) publish_to_products();  // cp.async needs no more than the barrier
       __syncthreads();
       const uint64_t tile =
           operand + static_cast<uint32_t>(stage % Shape::kStages * Shape::Copies::kStageBytes >> 4);

@@ -220,12 +220,17 @@ class WideOfExperts : public Wide {
       if (gated) product.up = pack(up, format);
       run(product);
       const Doubles all = x.values();
+      std::vector<Doubles> stored, stored_up;
+      for (int64_t e = 0; e < test.experts; ++e) {
+        stored.push_back(as_stored(gate[e], format));
+        stored_up.push_back(as_stored(up[e], format));
+      }
       Doubles want;
       for (int64_t i = 0; i < entries; ++i) {
         const int64_t source = gated ? i / test.top_k : i;
         const Doubles row(all.begin() + source * cols, all.begin() + (source + 1) * cols);
-        const Doubles w = as_stored(gate[chosen[i]], format);
-        const Doubles one = gated ? reference::gated(row, w, as_stored(up[chosen[i]], format), cols)
+        const Doubles& w = stored[chosen[i]];
+        const Doubles one = gated ? reference::gated(row, w, stored_up[chosen[i]], cols)
                                   : reference::product(row, w, cols);
         want.insert(want.end(), one.begin(), one.end());
       }
