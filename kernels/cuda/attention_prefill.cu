@@ -89,17 +89,21 @@ struct Attend {
   __device__ void add(
       uint32_t keys, uint32_t values, const int (&see)[T::kTiles][2], int first, float scale) {
     float logit[T::kTiles][kKeys / 8][4] = {};
+    // In fours of key columns, so that the first are ready while the last are multiplied.
 #pragma unroll
-    for (int s = 0; s < kDim / 16; ++s) {
+    for (int four = 0; four < kKeys / 8; four += 4) {
 #pragma unroll
-      for (int j = 0; j < kKeys / 8; j += 2) {
-        uint32_t b[4];
-        load_matrices(
-            b, keys + place_of<kDim>(8 * j + lane / 16 * 8 + lane % 8, 2 * s + lane / 8 % 2));
+      for (int s = 0; s < kDim / 16; ++s) {
 #pragma unroll
-        for (int m = 0; m < T::kTiles; ++m) {
-          mma(logit[m][j], query[m][s], b[0], b[1]);
-          mma(logit[m][j + 1], query[m][s], b[2], b[3]);
+        for (int j = four; j < four + 4; j += 2) {
+          uint32_t b[4];
+          load_matrices(
+              b, keys + place_of<kDim>(8 * j + lane / 16 * 8 + lane % 8, 2 * s + lane / 8 % 2));
+#pragma unroll
+          for (int m = 0; m < T::kTiles; ++m) {
+            mma(logit[m][j], query[m][s], b[0], b[1]);
+            mma(logit[m][j + 1], query[m][s], b[2], b[3]);
+          }
         }
       }
     }
@@ -115,17 +119,21 @@ struct Attend {
         }
       }
     }
+    float reference[T::kTiles][2];
 #pragma unroll
-    for (int m = 0; m < T::kTiles; ++m) soften(logit[m], m, scale);
+    for (int m = 0; m < T::kTiles; ++m) look_at(logit[m], m, scale, reference[m]);
+    // Exponentials of the next 16 keys while these are multiplied.
+    Fragment weight[T::kTiles];
+#pragma unroll
+    for (int m = 0; m < T::kTiles; ++m) weight[m] = weigh(logit[m], m, 0, scale, reference[m]);
 #pragma unroll
     for (int s = 0; s < kKeys / 16; ++s) {
-      Fragment weight[T::kTiles];
+      Fragment next[T::kTiles] = {};
+      if (s + 1 < kKeys / 16) {
 #pragma unroll
-      for (int m = 0; m < T::kTiles; ++m) {
-        const float(&low)[4] = logit[m][2 * s];
-        const float(&high)[4] = logit[m][2 * s + 1];
-        weight[m] = {{pack_bf16(low[0], low[1]), pack_bf16(low[2], low[3]),
-                      pack_bf16(high[0], high[1]), pack_bf16(high[2], high[3])}};
+        for (int m = 0; m < T::kTiles; ++m) {
+          next[m] = weigh(logit[m], m, s + 1, scale, reference[m]);
+        }
       }
 #pragma unroll
       for (int j = 0; j < kDim / 8; j += 2) {
@@ -137,13 +145,17 @@ struct Attend {
           mma(sum[m][j + 1], weight[m], b[2], b[3]);
         }
       }
+#pragma unroll
+      for (int m = 0; m < T::kTiles; ++m) weight[m] = next[m];
     }
   }
 
  private:
-  // Logits of tile m to exponentials.
-  __device__ __forceinline__ void soften(float (&logit)[kKeys / 8][4], int m, float scale) {
-    float reference[2];
+  // The largest logits of tile m so far; what came before is brought to them.
+  __device__ __forceinline__ void look_at(const float (&logit)[kKeys / 8][4],
+                                          int m,
+                                          float scale,
+                                          float (&reference)[2]) {
     float shrink[2];
 #pragma unroll
     for (int u = 0; u < 2; ++u) {
@@ -170,14 +182,19 @@ struct Attend {
         }
       }
     }
+  }
+  // Logits of keys [16s, 16s + 16) of the tile as weights.
+  __device__ __forceinline__ Fragment weigh(
+      const float (&logit)[kKeys / 8][4], int m, int s, float scale, const float (&reference)[2]) {
+    float e[2][4];
 #pragma unroll
-    for (int j = 0; j < kKeys / 8; ++j) {
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        logit[j][i] = exp2_approx(fmaf(logit[j][i], scale, -reference[i / 2]));
-        total[m][i / 2] += logit[j][i];
-      }
+    for (int i = 0; i < 8; ++i) {
+      float& one = e[i / 4][i % 4];
+      one = exp2_approx(fmaf(logit[2 * s + i / 4][i % 4], scale, -reference[i % 4 / 2]));
+      total[m][i % 4 / 2] += one;
     }
+    return {{pack_bf16(e[0][0], e[0][1]), pack_bf16(e[0][2], e[0][3]), pack_bf16(e[1][0], e[1][1]),
+             pack_bf16(e[1][2], e[1][3])}};
   }
 };
 
