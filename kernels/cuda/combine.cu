@@ -13,7 +13,7 @@ struct Sums {
   const __nv_bfloat16* residual;
   const __nv_bfloat16* work;
   const float* weight;
-  int64_t tokens, width;
+  int64_t width;
   int top_k;
 };
 
@@ -23,11 +23,9 @@ __global__ void __launch_bounds__(kThreads) combine(Sums args) {
   using Vector = Channels<kCount>;
   let_next_start();
   wait_for_previous();
-  const int64_t per_token = args.width / kCount;
-  const int64_t index = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  const int64_t token = index / per_token;
-  if (token >= args.tokens) return;
-  const int64_t channel = index % per_token * kCount;
+  const int64_t token = blockIdx.x;
+  const int64_t channel = (int64_t{blockIdx.y} * kThreads + threadIdx.x) * kCount;
+  if (channel >= args.width) return;
   const __nv_bfloat16* work = args.work + token * args.top_k * args.width + channel;
   const float* weight = args.weight + token * args.top_k;
   float sum[kCount], value[kCount];
@@ -59,13 +57,12 @@ void combine_experts(const Stream& on, const ExpertDownArgs& args) {
                      static_cast<const __nv_bfloat16*>(args.residual.data),
                      static_cast<const __nv_bfloat16*>(args.expert_work.data),
                      args.routing.weight.f32(),
-                     args.out.dim(0),
                      args.out.dim(1),
                      static_cast<int>(args.routing.expert.dim(1))};
   const bool eights = in_eights(sums.width, {sums.out, sums.residual, sums.work});
-  const int64_t threads = sums.tokens * (eights ? sums.width / 8 : sums.width);
-  launch(on, eights ? combine<8, 4> : combine<1, 4>,
-         static_cast<unsigned>(ceil_div(threads, kThreads)), kThreads, 0, sums);
+  const int64_t across = ceil_div(eights ? sums.width / 8 : sums.width, kThreads);
+  const dim3 grid(static_cast<unsigned>(args.out.dim(0)), static_cast<unsigned>(across));
+  launch(on, eights ? combine<8, 4> : combine<1, 4>, grid, kThreads, 0, sums);
 }
 
 }  // namespace switchyard::cuda

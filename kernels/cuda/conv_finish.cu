@@ -26,6 +26,8 @@ struct Convolution {
 
 // The row that holds `token`: the last that starts at or before it. All threads of the block call.
 __device__ int row_of(const int32_t* row_start, int rows, int token) {
+  // Of rows of one token each, found without a search.
+  if (token < rows && row_start[token] == token && row_start[token + 1] > token) return token;
   int before = 0;
   for (int first = 0; first < rows; first += kThreads) {
     const int r = first + static_cast<int>(threadIdx.x);

@@ -5,6 +5,7 @@
 #include "kernels/cuda/route.h"
 
 #include "kernels/cuda/bf16_vector.cuh"
+#include "kernels/cuda/route_choose.cuh"
 #include "kernels/cuda/route_sort.h"
 #include "kernels/cuda/tile_load.cuh"
 
@@ -16,27 +17,9 @@ constexpr int kWarps = kThreads / 32;
 constexpr int kTokens = 8;
 constexpr int kPassTiles = 2;  // tiles of 16 experts that are multiplied at once
 constexpr int kPassExperts = kPassTiles * kTileRows;
-constexpr int kAhead = 2;  // tiles of columns a warp fetches before it waits
+constexpr int kFetched = 2;  // tiles of columns a warp fetches before it waits
 constexpr int kMaxExperts = 1024;
 constexpr int kRowPadding = 8;  // of rows in shared memory, against bank conflicts
-
-struct Router {
-  const __nv_bfloat16* x;
-  const float* gain;  // null: x is used as it is
-  const int32_t* gather;
-  __nv_bfloat16* normed;
-  float epsilon;
-  int tokens, width, experts;
-  const char* weight;
-  const float* bias;  // may be null
-  int top_k;
-  bool renormalise;
-  float renormalise_epsilon, scale;
-  int32_t* expert;
-  float* chosen_weight;
-  int32_t* order;
-  int32_t* expert_start;
-};
 
 // What warps hand each other.
 struct alignas(16) Reduction {
@@ -57,10 +40,15 @@ __device__ __forceinline__ void load_tile(
   }
 }
 
-// Norms the block's rows into args.normed and, if there, shared memory [kTokens, stride], whose
-// rows are zeros behind `width` and behind the last token.
+// Warps that share a row while it is normed: a power of two, the same for all rows.
+__device__ __forceinline__ int warps_a_row(int count) {
+  return count == 1 ? kWarps : count == 2 ? kWarps / 2 : count <= 4 ? kWarps / 4 : kWarps / 8;
+}
+
+// Norms the block's rows into args.normed and, if there, `staged` in shared memory.
 template <int kCount>
 __device__ void norm_tokens(const Router& args,
+                            const float* gain,
                             int first,
                             int count,
                             __nv_bfloat16* staged,
@@ -68,58 +56,49 @@ __device__ void norm_tokens(const Router& args,
                             float (&squares_of_warp)[kWarps]) {
   using Vector = Channels<kCount>;
   const int warp = threadIdx.x / 32;
-  // Warps that share a row: a power of two, the same for all rows.
-  const int share = count == 1 ? kWarps : count == 2 ? kWarps / 2 : count <= 4 ? kWarps / 4 : 2;
+  const int lane = threadIdx.x % 32;
+  const int share = warps_a_row(count);
   const int row = warp / share;
-  const int threads = share * 32;
-  const int begin = (static_cast<int>(threadIdx.x) - row * threads) * kCount;
+  const int step = share * 32 * kCount;
+  const int begin = (static_cast<int>(threadIdx.x) - row * share * 32) * kCount;
+  if (row >= count && gain == nullptr) return;
   const bool live = row < count;
   const int64_t token = first + (live ? row : 0);
   const int64_t from = args.gather != nullptr ? args.gather[token] : token;
   const __nv_bfloat16* x = args.x + from * args.width;
-  float scale = 1;
+  const int end = live ? args.width : 0;
+  typename Vector::Raw kept = {};  // the first piece; others come from L1 again
+  if (begin < end) kept = Vector::load(x + begin);
   float value[kCount];
-  if (args.gain != nullptr) {
+  float scale = 1;
+  if (gain != nullptr) {
     float squares = 0;
-    if (live) {
 #pragma unroll 2
-      for (int i = begin; i < args.width; i += threads * kCount) {
-        Vector::widen(Vector::load(x + i), value);
+    for (int i = begin; i < end; i += step) {
+      Vector::widen(i == begin ? kept : Vector::load(x + i), value);
 #pragma unroll
-        for (int j = 0; j < kCount; ++j) squares += value[j] * value[j];
-      }
+      for (int j = 0; j < kCount; ++j) squares += value[j] * value[j];
     }
     squares = sum_of_warp(squares);
-    if (threadIdx.x % 32 == 0) squares_of_warp[warp] = squares;
+    if (lane == 0) squares_of_warp[warp] = squares;
     __syncthreads();
-    float total = 0;
-    for (int w = 0; w < share; ++w) total += squares_of_warp[row * share + w];
+    const float total = sum_of_warp(lane < share ? squares_of_warp[row * share + lane] : 0.0f);
     scale = rsqrtf(total / static_cast<float>(args.width) + args.epsilon);
   }
-  if (live) {
 #pragma unroll 1
-    for (int i = begin; i < args.width; i += threads * kCount) {
-      auto raw = Vector::load(x + i);
-      if (args.gain != nullptr) {
-        float by[kCount];
-        Vector::widen(raw, value);
-        Vector::load(args.gain + i, by);
+  for (int i = begin; i < end; i += step) {
+    auto raw = i == begin ? kept : Vector::load(x + i);
+    if (gain != nullptr) {
+      float by[kCount];
+      Vector::widen(raw, value);
+      Vector::load(gain + i, by);
 #pragma unroll
-        for (int j = 0; j < kCount; ++j) value[j] = value[j] * scale * by[j];
-        raw = Vector::narrow(value);
-        Vector::store(args.normed + token * args.width + i, value);
-      }
-      if (staged != nullptr) {
-        *reinterpret_cast<typename Vector::Raw*>(staged + row * stride + i) = raw;
-      }
+      for (int j = 0; j < kCount; ++j) value[j] = value[j] * scale * by[j];
+      raw = Vector::narrow(value);
+      *reinterpret_cast<typename Vector::Raw*>(args.normed + token * args.width + i) = raw;
     }
-  }
-  if (staged == nullptr) return;
-  const int padded = (args.width + kTileCols - 1) / kTileCols * kTileCols;
-  for (int r = 0; r < kTokens; ++r) {
-    const int zero_from = r < count ? args.width : 0;
-    for (int i = zero_from + static_cast<int>(threadIdx.x); i < padded; i += kThreads) {
-      staged[r * stride + i] = __float2bfloat16_rn(0.0f);
+    if (staged != nullptr) {
+      *reinterpret_cast<typename Vector::Raw*>(staged + row * stride + i) = raw;
     }
   }
 }
@@ -186,64 +165,11 @@ __device__ void finish_scores(const Router& args,
   __syncthreads();
 }
 
-// Floats in the order of unsigned integers; NaN is the least, as -infinity.
-__device__ __forceinline__ uint32_t rank_of(float selection) {
-  if (isnan(selection)) return 0x007fffffu;
-  const uint32_t bits = __float_as_uint(selection + 0.0f);  // of -0, too, those of 0
-  return (bits >> 31) != 0 ? ~bits : bits | 0x80000000u;
-}
-
-// A warp chooses top_k experts of one token. `score` and `bias` are in shared memory.
-__device__ void choose(
-    const Router& args, int token, const float* score, const float* bias, int32_t* entry) {
-  const int lane = threadIdx.x % 32;
-  uint32_t taken = 0;  // bit i: expert lane + 32 i
-  float total = 0;
-  for (int k = 0; k < args.top_k; ++k) {
-    uint32_t best = 0;
-    uint32_t id = ~0u;
-    for (int e = lane, i = 0; e < args.experts; e += 32, ++i) {
-      const uint32_t rank = (taken >> i & 1u) != 0 ? 0u : rank_of(score[e] + bias[e]);
-      if (rank > best) {
-        best = rank;
-        id = static_cast<uint32_t>(e);
-      }
-    }
-    const uint32_t highest = __reduce_max_sync(~0u, best);
-    const uint32_t winner = __reduce_min_sync(~0u, best == highest ? id : ~0u);
-    if (winner % 32 == static_cast<uint32_t>(lane)) taken |= 1u << (winner / 32);
-    total += score[winner];
-    if (lane == 0) entry[k] = static_cast<int32_t>(winner);
-  }
-  __syncwarp();
-  const float divisor = args.renormalise ? total + args.renormalise_epsilon : 1.0f;
-  for (int k = lane; k < args.top_k; k += 32) {
-    const int64_t at = int64_t{token} * args.top_k + k;
-    args.expert[at] = entry[k];
-    args.chosen_weight[at] = __fdiv_rn(score[entry[k]], divisor) * args.scale;
-  }
-}
-
-// All entries are in shared memory: an entry's place is the number of those before it.
-__device__ void sort_few(const Router& args, const int32_t* entry) {
-  const int entries = args.tokens * args.top_k;
-  for (int i = threadIdx.x; i < entries; i += kThreads) {
-    const int mine = entry[i];
-    int place = 0;
-    for (int j = 0; j < entries; ++j) {
-      place += entry[j] < mine || (entry[j] == mine && j < i) ? 1 : 0;
-    }
-    args.order[place] = i;
-  }
-  for (int e = threadIdx.x; e <= args.experts; e += kThreads) {
-    int lower = 0;
-    for (int j = 0; j < entries; ++j) lower += entry[j] < e ? 1 : 0;
-    args.expert_start[e] = lower;
-  }
-}
-
-template <int kCount, bool kSort>
-__global__ void __launch_bounds__(kThreads) route_tokens(Router args, int stride) {
+// kAhead tiles of columns are fetched before the wait: for few blocks, whose time is that of one.
+// Without them two blocks share a multiprocessor.
+template <int kCount, int kAhead, bool kSort>
+__global__ void __launch_bounds__(kThreads, kAhead > 0 ? 1 : 2)
+    route_tokens(Router args, int stride) {
   extern __shared__ __align__(16) unsigned char memory[];
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;
@@ -254,8 +180,9 @@ __global__ void __launch_bounds__(kThreads) route_tokens(Router args, int stride
   const int words = (kTokens + 1) * args.experts + kTokens * args.top_k;
   unsigned char* rest = memory + sizeof(Reduction) + (words + 3) / 4 * 16;
   __nv_bfloat16* staged = stride == 0 ? nullptr : reinterpret_cast<__nv_bfloat16*>(rest);
+  const float* gain = args.gain;
 
-  RouterTile ahead[kAhead][kPassTiles];
+  RouterTile ahead[kAhead > 0 ? kAhead : 1][kPassTiles];
 #pragma unroll
   for (int a = 0; a < kAhead; ++a) {
 #pragma unroll
@@ -264,12 +191,27 @@ __global__ void __launch_bounds__(kThreads) route_tokens(Router args, int stride
   for (int e = threadIdx.x; e < args.experts; e += kThreads) {
     bias[e] = args.bias != nullptr ? __ldg(args.bias + e) : 0.0f;
   }
-  let_next_start();
-  wait_for_previous();
-
   const int first = static_cast<int>(blockIdx.x) * kTokens;
   const int count = min(kTokens, args.tokens - first);
-  norm_tokens<kCount>(args, first, count, staged, stride, fixed.squares);
+  if (staged != nullptr) {
+    // Zeros behind the last token and behind the rows' ends; the gains, which are no activations.
+    for (int r = 0; r < kTokens; ++r) {
+      auto* row = reinterpret_cast<uint32_t*>(staged + r * stride);
+      const int zero_from = r < count ? args.width / 2 : 0;
+      for (int i = zero_from + static_cast<int>(threadIdx.x); i < stride / 2; i += kThreads) {
+        row[i] = 0;
+      }
+    }
+    if (gain != nullptr) {
+      auto* copy = reinterpret_cast<float*>(staged + kTokens * stride);
+      for (int i = threadIdx.x; i < args.width; i += kThreads) copy[i] = __ldg(gain + i);
+      gain = copy;
+    }
+    __syncthreads();
+  }
+  let_next_start();
+  wait_for_previous();
+  norm_tokens<kCount>(args, gain, first, count, staged, stride, fixed.squares);
   __syncthreads();
   const __nv_bfloat16* global = args.gain != nullptr ? args.normed : args.x;
   const Rows rows = {staged, stride, global + int64_t{first} * args.width, count, args.width};
@@ -300,7 +242,13 @@ __global__ void __launch_bounds__(kThreads) route_tokens(Router args, int stride
     }
   }
   if (warp < count) {
-    choose(args, first + warp, score + warp * args.experts, bias, entry + warp * args.top_k);
+    const float* scores = score + warp * args.experts;
+    int32_t* entries = entry + warp * args.top_k;
+    if (args.experts <= 32) {
+      choose_of_warp(args, first + warp, scores, bias, entries);
+    } else {
+      choose(args, first + warp, scores, bias, entries);
+    }
   }
   if constexpr (kSort) {
     __syncthreads();
@@ -338,20 +286,20 @@ void route(const Stream& on, const RouteArgs& args) {
   const int64_t words = (kTokens + 1) * args.router.rows + kTokens * spec.top_k;
   const auto fixed = static_cast<int64_t>(sizeof(Reduction)) + ceil_div(words, 4) * 16;
   const int64_t stride = col_tiles(router.width) * kTileCols + kRowPadding;
-  const int64_t staged = kTokens * stride * 2;
+  const int64_t staged = kTokens * stride * 2 + stride * 4;  // and the gains
   const bool stages = fixed + staged <= on.shared_bytes;
   const int64_t shared = fixed + (stages ? staged : 0);
   const int stage_stride = stages ? static_cast<int>(stride) : 0;
   const bool eights = in_eights(router.width, {router.x, router.normed, router.gain});
-  if (router.tokens <= kTokens) {
-    launch(on, eights ? route_tokens<8, true> : route_tokens<1, true>, 1, kThreads, shared, router,
-           stage_stride);
-    return;
-  }
-  launch(on, eights ? route_tokens<8, false> : route_tokens<1, false>,
-         static_cast<unsigned>(ceil_div(router.tokens, kTokens)), kThreads, shared, router,
-         stage_stride);
-  sort_by_expert(on, args.routing);
+  const int64_t blocks = ceil_div(router.tokens, kTokens);
+  auto* kernel = blocks == 1
+                     ? eights ? route_tokens<8, kFetched, true> : route_tokens<1, kFetched, true>
+                 : blocks <= on.multiprocessors
+                     ? eights ? route_tokens<8, kFetched, false> : route_tokens<1, kFetched, false>
+                 : eights ? route_tokens<8, 0, false>
+                          : route_tokens<1, 0, false>;
+  launch(on, kernel, static_cast<unsigned>(blocks), kThreads, shared, router, stage_stride);
+  if (blocks > 1) sort_by_expert(on, args.routing);
 }
 
 }  // namespace switchyard::cuda

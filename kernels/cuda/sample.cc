@@ -41,6 +41,7 @@ void sample(const Stream& on, const SampleArgs& args) {
   const bool vectors =
       vocabulary % 4 == 0 && reinterpret_cast<uintptr_t>(args.logits.data) % 16 == 0;
   const int64_t tops = args.top_token.dim(1);
+  CHECK(tops <= kMaxTops);
 
   Carver carver(on);
   auto* replaced = carver.take<float>(args.num_edits);

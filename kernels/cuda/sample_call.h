@@ -2,8 +2,8 @@
 //
 //   scan_rows   all blocks read all logits: the largest of each row, whether it is broken, the log
 //               of its mass if probabilities are wanted; applies the edits. Greedy rows end here.
-//   draw_rows   rows that draw: masses by distance from the largest, or by piece of the row; the
-//               last block of a row draws. Also lists the most likely tokens.
+//   draw_rows   rows that draw: masses by distance from the largest, or by piece of the row; then
+//               one block of a row draws. Also lists the most likely tokens.
 //
 // A row is cut into chunks of kSampleChunk logits, and its chunks into as many blocks as keep the
 // device busy; the last block of a row to finish (by Stream::counters) does what needs all of it.
@@ -20,6 +20,7 @@ namespace switchyard::cuda {
 
 inline constexpr int kSampleChunk = 256;
 inline constexpr int kMaxVocabulary = 1 << 20;
+inline constexpr int kMaxTops = 20;
 // Distances from the largest logit, in steps of 1/64 up to 32 nats, beyond which a mass is zero.
 inline constexpr int kBins = 2048;
 inline constexpr float kBinsPerNat = 64;

@@ -7,31 +7,6 @@
 namespace switchyard::cuda {
 namespace {
 
-// Philox4x32-10, the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel random
-// numbers: as easy as 1, 2, 3" (SC 2011); the CPU backend's numbers.
-__device__ double draw_uniform(const SampleRow& rule) {
-  uint32_t c0 = static_cast<uint32_t>(rule.position);
-  uint32_t c1 = 0, c2 = 0, c3 = 0;
-  uint32_t k0 = rule.seed_low, k1 = rule.seed_high;
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t product0 = uint64_t{0xD2511F53} * c0;
-    const uint64_t product1 = uint64_t{0xCD9E8D57} * c2;
-    c0 = static_cast<uint32_t>(product1 >> 32) ^ c1 ^ k0;
-    c2 = static_cast<uint32_t>(product0 >> 32) ^ c3 ^ k1;
-    c1 = static_cast<uint32_t>(product1);
-    c3 = static_cast<uint32_t>(product0);
-    k0 += 0x9E3779B9;
-    k1 += 0xBB67AE85;
-  }
-  return static_cast<double>(((uint64_t{c0} << 32) | c1) >> 11) * 0x1p-53;
-}
-
-// The sum that a draw must exceed: below `total`, unless that is 0.
-__device__ __forceinline__ uint64_t drawn_limit(const SampleRow& rule, uint64_t total) {
-  const auto limit = static_cast<uint64_t>(draw_uniform(rule) * static_cast<double>(total));
-  return total > 0 && limit >= total ? total - 1 : limit;
-}
-
 __device__ __forceinline__ uint64_t sum_of_warp(uint64_t value) {
 #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(~0u, value, offset);
@@ -47,10 +22,13 @@ __device__ void fill_bins(const SampleCall& call,
   memory.row.clear();
   __syncthreads();
   const int lane = threadIdx.x % 32;
-  for (int c = static_cast<int>(blockIdx.x * kDrawWarps + threadIdx.x / 32); c < call.chunks;
-       c += static_cast<int>(gridDim.x) * kDrawWarps) {
-    Chunk chunk;
-    chunk.load(call, logits, c);
+  const int step = static_cast<int>(gridDim.x) * kDrawWarps;
+  int c = static_cast<int>(blockIdx.x * kDrawWarps + threadIdx.x / 32);
+  Chunk ahead;
+  ahead.load(call, logits, c);
+  for (; c < call.chunks; c += step) {
+    const Chunk chunk = ahead;
+    ahead.load(call, logits, c + step);
     const float largest = max_of_warp(chunk.largest());
     if (lane == 0) call.chunk_largest[int64_t{row} * call.chunks + c] = largest;
 #pragma unroll
@@ -74,10 +52,13 @@ __device__ void weigh_chunks(const SampleCall& call,
                              const float* logits,
                              const Masses& masses) {
   const int lane = threadIdx.x % 32;
-  for (int c = static_cast<int>(blockIdx.x * kDrawWarps + threadIdx.x / 32); c < call.chunks;
-       c += static_cast<int>(gridDim.x) * kDrawWarps) {
-    Chunk chunk;
-    chunk.load(call, logits, c);
+  const int step = static_cast<int>(gridDim.x) * kDrawWarps;
+  int c = static_cast<int>(blockIdx.x * kDrawWarps + threadIdx.x / 32);
+  Chunk ahead;
+  ahead.load(call, logits, c);
+  for (; c < call.chunks; c += step) {
+    const Chunk chunk = ahead;
+    ahead.load(call, logits, c + step);
     uint64_t mass = 0;
 #pragma unroll
     for (int i = 0; i < kChunkEach; ++i) {
@@ -149,8 +130,8 @@ __device__ void list_candidates(const SampleRow& rule, Candidates& from, const T
   if (limits_k(rule, from.call.vocabulary)) {
     last = cross(memory, memory.row, By::kCount, static_cast<uint64_t>(rule.top_k - 1));
   } else {
-    const double wanted = static_cast<double>(whole.mass) * static_cast<double>(rule.top_p);
-    last = cross(memory, memory.row, By::kMass, min(whole.mass - 1, static_cast<uint64_t>(wanted)));
+    last =
+        cross(memory, memory.row, By::kMass, min(whole.mass - 1, nucleus_limit(rule, whole.mass)));
   }
   const uint32_t count = last.found ? last.before.count + last.in_bin.count : whole.count;
   const int last_bin = last.found ? last.bin : kBins - 1;
@@ -164,6 +145,42 @@ __device__ void list_candidates(const SampleRow& rule, Candidates& from, const T
   });
   __syncthreads();
   from.listed = true;
+}
+
+// Draws in the order of likelihood from few listed candidates, a thread for each: sorted by
+// counting those before each, then one sum over all.
+__device__ int32_t draw_few(const SampleRow& rule, const Candidates& from, uint64_t total) {
+  DrawMemory& memory = from.memory;
+  const int count = memory.listed_count;
+  const int i = static_cast<int>(threadIdx.x);
+  Candidate* sorted = memory.listed + kDrawThreads;
+  auto* through = reinterpret_cast<uint64_t*>(&memory.digits);
+  if (i < count) {
+    const Candidate listed = memory.listed[i];
+    const Ranked mine = {listed.logit, listed.token};
+    int place = 0;
+    for (int j = 0; j < count; ++j) {
+      place += Ranked{memory.listed[j].logit, memory.listed[j].token}.before(mine) ? 1 : 0;
+    }
+    sorted[place] = listed;
+  }
+  __syncthreads();
+  Total mine, whole;
+  if (i < count) mine.mass = from.masses.mass(sorted[i].logit);
+  const uint64_t sum = sum_before(memory, mine, whole).mass + mine.mass;
+  if (i < count) through[i] = sum;
+  __syncthreads();
+  if (limits_k(rule, from.call.vocabulary)) total = through[min(rule.top_k, count) - 1];
+  if (rule.top_p < 1) {
+    const int less = __syncthreads_count(i < count && sum <= nucleus_limit(rule, total));
+    total = min(total, through[min(less, count - 1)]);
+  }
+  if (rule.min_p > 0) {
+    const int kept = __syncthreads_count(i < count && from.masses.kept(sorted[i].logit));
+    total = min(total, through[kept - 1]);
+  }
+  const int less = __syncthreads_count(i < count && sum <= drawn_limit(rule, total));
+  return sorted[min(less, count - 1)].token;
 }
 
 // Draws in the order of likelihood, from what top_k, then top_p, then min_p leave.
@@ -188,13 +205,13 @@ __device__ int32_t draw_ranked(const SampleCall& call,
   Candidates from = {call,   logits, call.chunk_largest + int64_t{row} * call.chunks,
                      masses, memory, false};
   list_candidates(rule, from, whole);
+  if (from.listed && memory.listed_count <= kDrawThreads) return draw_few(rule, from, total);
   if (limits_k(rule, call.vocabulary)) {
     const Place last = find(from, By::kCount, static_cast<uint64_t>(rule.top_k - 1));
     if (last.found) total = last.mass_through;
   }
   if (rule.top_p < 1) {
-    const double wanted = ceil(static_cast<double>(total) * static_cast<double>(rule.top_p));
-    const Place last = find(from, By::kMass, wanted > 1 ? static_cast<uint64_t>(wanted) - 1 : 0);
+    const Place last = find(from, By::kMass, nucleus_limit(rule, total));
     if (last.found) total = min(total, last.mass_through);
   }
   if (rule.min_p > 0) {
@@ -209,18 +226,22 @@ __device__ int32_t draw_ranked(const SampleCall& call,
   return drawn.found ? token_at(from, drawn) : -1;
 }
 
-// The most likely tokens by the logits before edits, one after the other: the best chunk, the best
-// of it that is not listed yet, and what remains of that chunk.
+// The most likely tokens by the logits before edits. They are in the `wanted` chunks whose largest
+// rank first: of those, what reaches the least of these is listed and ranked by counting.
 __device__ void list_tops(const SampleCall& call,
                           int row,
                           const SampleRow& rule,
                           float* logits,
                           double normaliser,
                           DrawMemory& memory) {
-  auto* largest = reinterpret_cast<float*>(memory.listed);  // of each chunk, what is not listed yet
-  static_assert(kMaxVocabulary / kSampleChunk * sizeof(float) <= sizeof(memory.listed));
-  __shared__ Ranked of_warp[kDrawWarps];
+  auto* largest = reinterpret_cast<float*>(&memory.digits);
+  static_assert(kMaxVocabulary / kSampleChunk * sizeof(float) <= sizeof(memory.digits));
+  static_assert(kMaxTops * kSampleChunk <= kListed);
+  __shared__ int chosen[kMaxTops];
   const int lane = threadIdx.x % 32;
+  const int tops = min(rule.top_logprobs, call.tops);
+  if (tops <= 0) return;
+  const int wanted = min(tops, call.chunks);
   __syncthreads();
   for (int i = rule.edit_begin + static_cast<int>(threadIdx.x); i < rule.edit_end;
        i += kDrawThreads) {
@@ -230,43 +251,70 @@ __device__ void list_tops(const SampleCall& call,
   for (int c = threadIdx.x; c < call.chunks; c += kDrawThreads) {
     largest[c] = __ldcg(call.raw_largest + int64_t{row} * call.chunks + c);
   }
+  if (threadIdx.x == 0) memory.listed_count = 0;
   __syncthreads();
-  Ranked last = {kInfinity, -1};
-  for (int n = 0; n < min(rule.top_logprobs, call.tops); ++n) {
-    Ranked best;
-    for (int c = threadIdx.x; c < call.chunks; c += kDrawThreads) best.take({largest[c], c});
-    best = best.first_of_warp();
-    if (lane == 0) of_warp[threadIdx.x / 32] = best;
-    __syncthreads();
-    for (int w = 0; w < kDrawWarps; ++w) best.take(of_warp[w]);
-    if (best.logit == -kInfinity) return;
-    const int number = best.token;
-    Chunk chunk;
-    chunk.load(call, logits, number);
-    const auto first_behind = [&](const Ranked& bound) {
-      Ranked first;
-#pragma unroll
-      for (int i = 0; i < kChunkEach; ++i) {
-        const Ranked entry = {chunk.logit[i], Chunk::token(call, number, i, lane)};
-        if (bound.before(entry)) first.take(entry);
-      }
-      return first.first_of_warp();
-    };
-    last = first_behind(last);
-    const Ranked next = first_behind(last);
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      largest[number] = next.logit;
-      call.top_token[row * call.tops + n] = last.token;
-      call.top_logprob[row * call.tops + n] = log_probability(last.logit, normaliser);
+  // Bit by bit, the largest bound that `wanted` chunks reach; then those that do, the first of
+  // equal ones.
+  const int each = (call.chunks + kDrawThreads - 1) / kDrawThreads;
+  const int first = min(static_cast<int>(threadIdx.x) * each, call.chunks);
+  const int end = min(first + each, call.chunks);
+  uint32_t bound = 0;
+  for (uint32_t bit = 1u << 31; bit != 0; bit >>= 1) {
+    int reaching = 0;
+    for (int i = 0; i < each; ++i) {
+      const bool there = first + i < end && ~key_of(largest[first + i]) >= (bound | bit);
+      reaching += __syncthreads_count(there);
     }
-    __syncthreads();
+    if (reaching >= wanted) bound |= bit;
+  }
+  Total above, equal, whole;
+  for (int c = first; c < end; ++c) {
+    const uint32_t key = ~key_of(largest[c]);
+    above.count += key > bound ? 1 : 0;
+    equal.count += key == bound ? 1 : 0;
+  }
+  uint32_t place = sum_before(memory, above, whole).count;
+  uint32_t equal_place = whole.count;
+  equal_place += sum_before(memory, equal, whole).count;
+  for (int c = first; c < end; ++c) {
+    const uint32_t key = ~key_of(largest[c]);
+    if (key < bound) continue;
+    const uint32_t at = key > bound ? place++ : equal_place++;
+    if (at < static_cast<uint32_t>(wanted)) chosen[at] = c;
+  }
+  __syncthreads();
+  const float least = tops > wanted ? -kInfinity : largest[chosen[wanted - 1]];
+  for (int n = static_cast<int>(threadIdx.x) / 32; n < wanted; n += kDrawWarps) {
+    Chunk chunk;
+    chunk.load(call, logits, chosen[n]);
+#pragma unroll
+    for (int i = 0; i < kChunkEach; ++i) {
+      if (chunk.logit[i] >= least && chunk.logit[i] > -kInfinity) {
+        memory.listed[atomicAdd(&memory.listed_count, 1)] = {
+            chunk.logit[i], Chunk::token(call, chosen[n], i, lane)};
+      }
+    }
+  }
+  __syncthreads();
+  const int count = memory.listed_count;
+  for (int i = threadIdx.x; i < count; i += kDrawThreads) {
+    const Ranked mine = {memory.listed[i].logit, memory.listed[i].token};
+    int place = 0;
+    for (int j = 0; j < count; ++j) {
+      place += Ranked{memory.listed[j].logit, memory.listed[j].token}.before(mine) ? 1 : 0;
+    }
+    if (place >= tops) continue;
+    call.top_token[row * call.tops + place] = mine.token;
+    call.top_logprob[row * call.tops + place] = log_probability(mine.logit, normaliser);
   }
 }
 
-__global__ void __launch_bounds__(kDrawThreads, 1) draw(SampleCall call) {
+// Both halves in one step for few rows. For many rows each is a step: weighing all logits needs
+// many warps, and drawing needs more registers than these would have.
+template <bool kWeigh, bool kDraw>
+__global__ void __launch_bounds__(kDrawThreads, kDraw ? 1 : 2) draw(SampleCall call) {
   extern __shared__ __align__(16) unsigned char bytes[];
-  auto& memory = *reinterpret_cast<DrawMemory*>(bytes);
+  auto& memory = *reinterpret_cast<DrawMemory*>(bytes);  // without kDraw only memory.row is there
   let_next_start();
   wait_for_previous();
   const int row = static_cast<int>(blockIdx.y);
@@ -275,39 +323,47 @@ __global__ void __launch_bounds__(kDrawThreads, 1) draw(SampleCall call) {
   float* logits = call.logits + int64_t{row} * call.vocabulary;
   if (summary.token < 0) return;
   const Choice choice = choice_of(rule, call.vocabulary);
-  if (choice == Choice::kGreedy) {
-    if (rule.top_logprobs > 0 && blockIdx.x == 0) {
-      list_tops(call, row, rule, logits, summary.normaliser, memory);
+  const float inverse_temperature = fminf(__fdiv_rn(1.0f, rule.temperature), FLT_MAX);
+  const Masses masses = {summary.largest, inverse_temperature, rule.min_p};
+  if constexpr (kWeigh) {
+    if (choice == Choice::kRanked) fill_bins(call, row, logits, masses, memory);
+    if (choice == Choice::kAnyToken) weigh_chunks(call, row, logits, masses);
+  }
+  if constexpr (kDraw) {
+    if (choice == Choice::kGreedy) {
+      if (blockIdx.x == 0) list_tops(call, row, rule, logits, summary.normaliser, memory);
+      return;
     }
-    return;
+    if (kWeigh && !is_last(call.counter + row, gridDim.x)) return;
+    int32_t token = choice == Choice::kRanked ? draw_ranked(call, row, rule, logits, masses, memory)
+                                              : draw_any(call, row, rule, logits, masses, memory);
+    if (token < 0) token = summary.token;  // nothing had a mass
+    if (threadIdx.x == 0) call.token[row] = token;
+    if (rule.want_logprob != 0) {
+      const float logprob = log_probability(raw_logit(call, row, token), summary.normaliser);
+      if (threadIdx.x == 0) call.logprob[row] = logprob;
+    }
+    list_tops(call, row, rule, logits, summary.normaliser, memory);
   }
-  const Masses masses = {summary.largest, fminf(__fdiv_rn(1.0f, rule.temperature), FLT_MAX),
-                         rule.min_p};
-  if (choice == Choice::kRanked) {
-    fill_bins(call, row, logits, masses, memory);
-  } else {
-    weigh_chunks(call, row, logits, masses);
-  }
-  if (!is_last(call.counter + row, gridDim.x)) return;
-  int32_t token = choice == Choice::kRanked ? draw_ranked(call, row, rule, logits, masses, memory)
-                                            : draw_any(call, row, rule, logits, masses, memory);
-  if (token < 0) token = summary.token;  // a temperature so low that not even the largest has mass
-  if (threadIdx.x == 0) call.token[row] = token;
-  if (rule.want_logprob != 0) {
-    const float logprob = log_probability(raw_logit(call, row, token), summary.normaliser);
-    if (threadIdx.x == 0) call.logprob[row] = logprob;
-  }
-  if (rule.top_logprobs > 0) list_tops(call, row, rule, logits, summary.normaliser, memory);
 }
 
 }  // namespace
 
 void draw_rows(const Stream& on, const SampleCall& call) {
-  // Two blocks fit a multiprocessor; a chunk for each warp.
+  constexpr int kManyRows = 32;
+  // Two blocks a multiprocessor, but a chunk for each warp.
   const int64_t most = ceil_div(call.chunks, kDrawWarps);
-  const int64_t blocks = std::clamp<int64_t>(2 * on.multiprocessors / call.rows, 1, most);
-  launch(on, draw, dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(call.rows)),
-         kDrawThreads, static_cast<int64_t>(sizeof(DrawMemory)), call);
+  const auto blocks =
+      static_cast<unsigned>(std::clamp<int64_t>(2 * on.multiprocessors / call.rows, 1, most));
+  const auto rows = static_cast<unsigned>(call.rows);
+  constexpr auto kMemory = static_cast<int64_t>(sizeof(DrawMemory));
+  if (call.rows < kManyRows) {
+    launch(on, draw<true, true>, dim3(blocks, rows), kDrawThreads, kMemory, call);
+    return;
+  }
+  launch(on, draw<true, false>, dim3(blocks, rows), kDrawThreads,
+         static_cast<int64_t>(sizeof(Bins)), call);
+  launch(on, draw<false, true>, dim3(1, rows), kDrawThreads, kMemory, call);
 }
 
 }  // namespace switchyard::cuda

@@ -55,10 +55,10 @@ struct Scan {
     broken = __any_sync(~0u, broken);
     if (probabilities) raw.add_over_warp();
   }
-  __device__ __forceinline__ void join(const SamplePart& part) {
+  __device__ __forceinline__ void join(const SamplePart& part, bool probabilities) {
     best.take({part.largest, part.token});
     broken = broken || part.broken != 0;
-    raw.add(LogMass{part.raw_largest, part.raw_mass});
+    if (probabilities) raw.add(LogMass{part.raw_largest, part.raw_mass});
   }
   [[nodiscard]] __device__ __forceinline__ SamplePart part() const {
     return {best.logit, best.token, broken ? 1 : 0, raw.largest, raw.mass};
@@ -100,7 +100,8 @@ __device__ void finish_row(const SampleCall& call,
     for (unsigned p = threadIdx.x; p < gridDim.x; p += 32) {
       const SamplePart* part = call.part + row * gridDim.x + p;
       scan.join({__ldcg(&part->largest), __ldcg(&part->token), __ldcg(&part->broken),
-                 __ldcg(&part->raw_largest), __ldcg(&part->raw_mass)});
+                 __ldcg(&part->raw_largest), __ldcg(&part->raw_mass)},
+                probabilities);
     }
     scan.join_warp(probabilities);
     if (threadIdx.x == 0) {
@@ -134,11 +135,13 @@ __global__ void __launch_bounds__(kThreads) scan(SampleCall call) {
   const int blocks = static_cast<int>(gridDim.x);
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
-  const SampleRow rule = call.rule[row];
   float* logits = call.logits + int64_t{row} * call.vocabulary;
   const int per_block = (call.chunks + blocks - 1) / blocks;
   const int first = min(block * per_block, call.chunks);
   const int end = min(first + per_block, call.chunks);
+  Chunk ahead;  // the next chunk is under way while one is looked at, the first from the start
+  ahead.load(call, logits, first + warp);
+  const SampleRow rule = call.rule[row];
   const bool probabilities = rule.want_logprob != 0 || rule.top_logprobs > 0;
   const bool edits = rule.edit_end > rule.edit_begin;
 
@@ -151,8 +154,8 @@ __global__ void __launch_bounds__(kThreads) scan(SampleCall call) {
   }
   Scan mine;
   for (int c = first + warp; c < end && (probabilities || !edits); c += kWarps) {
-    Chunk chunk;
-    chunk.load(call, logits, c);
+    const Chunk chunk = ahead;
+    if (c + kWarps < end) ahead.load(call, logits, c + kWarps);
     if (!edits) mine.look(call, chunk, c);
     if (probabilities) mine.raw.add(chunk);
     if (rule.top_logprobs > 0) {
@@ -173,10 +176,11 @@ __global__ void __launch_bounds__(kThreads) scan(SampleCall call) {
   mine.join_warp(probabilities);
   if (lane == 0) of_warp[warp] = mine.part();
   __syncthreads();
-  if (threadIdx.x == 0) {
+  if (warp == 0) {
     Scan all;
-    for (int w = 0; w < kWarps; ++w) all.join(of_warp[w]);
-    call.part[row * blocks + block] = all.part();
+    if (lane < kWarps) all.join(of_warp[lane], probabilities);
+    all.join_warp(probabilities);
+    if (lane == 0) call.part[row * blocks + block] = all.part();
   }
   if (is_last(call.counter + row, gridDim.x)) finish_row(call, row, rule, probabilities);
 }

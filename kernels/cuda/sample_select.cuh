@@ -8,7 +8,38 @@ namespace switchyard::cuda {
 
 inline constexpr int kDrawThreads = 512;
 inline constexpr int kDrawWarps = kDrawThreads / 32;
-inline constexpr int kListed = 4096;  // candidates that are kept in shared memory
+inline constexpr int kListed = 5120;  // candidates that are kept in shared memory
+
+// Philox4x32-10, the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel random
+// numbers: as easy as 1, 2, 3" (SC 2011); the CPU backend's numbers.
+__device__ __forceinline__ double draw_uniform(const SampleRow& rule) {
+  uint32_t c0 = static_cast<uint32_t>(rule.position);
+  uint32_t c1 = 0, c2 = 0, c3 = 0;
+  uint32_t k0 = rule.seed_low, k1 = rule.seed_high;
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t product0 = uint64_t{0xD2511F53} * c0;
+    const uint64_t product1 = uint64_t{0xCD9E8D57} * c2;
+    c0 = static_cast<uint32_t>(product1 >> 32) ^ c1 ^ k0;
+    c2 = static_cast<uint32_t>(product0 >> 32) ^ c3 ^ k1;
+    c1 = static_cast<uint32_t>(product1);
+    c3 = static_cast<uint32_t>(product0);
+    k0 += 0x9E3779B9;
+    k1 += 0xBB67AE85;
+  }
+  return static_cast<double>(((uint64_t{c0} << 32) | c1) >> 11) * 0x1p-53;
+}
+
+// The sum that a draw must exceed: below `total`, unless that is 0.
+__device__ __forceinline__ uint64_t drawn_limit(const SampleRow& rule, uint64_t total) {
+  const auto limit = static_cast<uint64_t>(draw_uniform(rule) * static_cast<double>(total));
+  return total > 0 && limit >= total ? total - 1 : limit;
+}
+
+// The sum that the nucleus must exceed: just below top_p of `total`.
+__device__ __forceinline__ uint64_t nucleus_limit(const SampleRow& rule, uint64_t total) {
+  const double wanted = ceil(static_cast<double>(total) * static_cast<double>(rule.top_p));
+  return wanted > 1 ? static_cast<uint64_t>(wanted) - 1 : 0;
+}
 
 struct Total {
   uint64_t mass = 0;
@@ -153,14 +184,24 @@ struct Candidates {
       }
       return;
     }
+    // A warp looks at 32 chunks' largest at once, and loads one chunk ahead of its use.
     const int lane = threadIdx.x % 32;
-    for (int c = static_cast<int>(threadIdx.x) / 32; c < call.chunks; c += kDrawWarps) {
-      if (masses.bin(__ldcg(chunk_largest + c)) > last_bin) continue;
-      Chunk chunk;
-      chunk.load(call, logits, c);
+    for (int first = static_cast<int>(threadIdx.x) / 32 * 32; first < call.chunks;
+         first += kDrawThreads) {
+      const int c = first + lane;
+      const float largest = c < call.chunks ? __ldcg(chunk_largest + c) : -kInfinity;
+      unsigned wanted = __ballot_sync(~0u, masses.bin(largest) <= last_bin);
+      Chunk ahead;
+      if (wanted != 0) ahead.load(call, logits, first + __ffs(static_cast<int>(wanted)) - 1);
+      while (wanted != 0) {
+        const Chunk chunk = ahead;
+        const int number = first + __ffs(static_cast<int>(wanted)) - 1;
+        wanted &= wanted - 1;
+        if (wanted != 0) ahead.load(call, logits, first + __ffs(static_cast<int>(wanted)) - 1);
 #pragma unroll
-      for (int i = 0; i < kChunkEach; ++i) {
-        use(chunk.logit[i], Chunk::token(call, c, i, lane));
+        for (int i = 0; i < kChunkEach; ++i) {
+          use(chunk.logit[i], Chunk::token(call, number, i, lane));
+        }
       }
     }
   }
