@@ -55,6 +55,7 @@ WideArgs args_of(const W& weight, const __nv_bfloat16* x, bool gated) {
   }
   args.groups = static_cast<int>(groups_of(weight.group, weight.cols));
   args.k_tiles = static_cast<int>(col_tiles(weight.cols));
+  args.narrow_codes = weight.format == WeightFormat::kInt4;
   args.gated = gated;
   return args;
 }
@@ -75,6 +76,11 @@ bool suits(const WideTile& tile, const WideArgs& args) {
   return tile.tokens * tile.rows < 128 * 256 || (tile.rows == 256) == small;
 }
 
+// Operands of wider weights leave registers for one block of 128 x 128 instead of two.
+int fits(const WideTile& tile, const WideArgs& args) {
+  return tile.wgmma && tile.tokens == 128 && !args.narrow_codes ? 1 : tile.per_processor;
+}
+
 WideTile tile_for_rows(const Stream& on, const WideArgs& args, int64_t rows) {
   if (args.groups > 0 && args.group_shift < 6) return kFineTile;
   const bool wgmma = on.capability == 90;
@@ -91,7 +97,7 @@ WideTile tile_for_rows(const Stream& on, const WideArgs& args, int64_t rows) {
     const int64_t outputs = args.gated ? tile.rows / 2 : tile.rows;
     const int64_t blocks = ceil_div(args.rows, outputs) * ceil_div(rows, tile.tokens);
     const int64_t together =
-        std::min<int64_t>(tile.per_processor, ceil_div(blocks, on.multiprocessors));
+        std::min<int64_t>(fits(tile, args), ceil_div(blocks, on.multiprocessors));
     const int64_t rounds = ceil_div(blocks, on.multiprocessors * together);
     const int64_t time = rounds * (together * tile.tokens * tile.rows + kBlockCost);
     if (best == nullptr || time < least) {

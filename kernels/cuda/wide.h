@@ -1,6 +1,10 @@
 // Products with many rows of x: tiles of weights against tiles of rows, on tensor cores, pipelined
-// through shared memory. Weights are any packed format but the accumulation is f32. Chooses wgmma
-// where the device has it. Rows of x are any number; K is weight.cols.
+// through shared memory. Weights are any packed format; sums are f32. Chooses wgmma where the
+// device has it. Rows of x are any number; K is weight.cols.
+//
+// Codes are multiplied by their scale in bf16 before they meet x, which rounds every weight once to
+// bf16 (and an f32 scale of fp8 before that). Tiles of 16 tokens multiply the sums of 64 columns by
+// the scale in f32 instead, and round no weight. The same sizes give the same bits.
 #pragma once
 
 #include <cuda_bf16.h>

@@ -15,6 +15,7 @@ struct WideArgs {
   int rows = 0, cols = 0;                        // of the weights
   int group_shift = 0, groups = 0, k_tiles = 0;  // groups of 1 << group_shift columns
   bool gated = false;
+  bool narrow_codes = false;  // int4
   // Weight and up: of a product, or of each expert.
   const void* data[2] = {nullptr, nullptr};
   const void* scale[2] = {nullptr, nullptr};
@@ -47,7 +48,7 @@ struct WideTile {
   int per_processor = 0;  // blocks that run together on a multiprocessor
   bool wgmma = false;
 };
-inline constexpr WideTile kMmaTiles[] = {{16, 64, 2}, {32, 64, 2}, {64, 128, 1}, {128, 128, 2}};
+inline constexpr WideTile kMmaTiles[] = {{16, 64, 4}, {32, 64, 4}, {64, 128, 1}, {128, 128, 2}};
 inline constexpr WideTile kFineTile = kMmaTiles[2];  // all that there is for groups of 32
 inline constexpr WideTile kWgmmaTiles[] = {
     {64, 128, 2, true}, {128, 128, 2, true}, {128, 256, 1, true}, {256, 128, 1, true}};

@@ -177,9 +177,9 @@ void launch_wide_mma(const Stream& on, const WideArgs& args, const WideTile& til
   }
   switch (tile.tokens) {
     case 16:
-      return launch_shape<MmaShape<kFormat, 16, 2, 4, kAhead, 2>>(on, args, items);
+      return launch_shape<MmaShape<kFormat, 16, 2, 2, kAhead, 4>>(on, args, items);
     case 32:
-      return launch_shape<MmaShape<kFormat, 32, 2, 4, std::min(kAhead, 2), 2>>(on, args, items);
+      return launch_shape<MmaShape<kFormat, 32, 2, 2, std::min(kAhead, 2), 4>>(on, args, items);
     case 64:
       return launch_shape<MmaShape<kFormat, 64, 4, 2, kAhead, 1>>(on, args, items);
     case 128:

@@ -18,20 +18,27 @@ template <int Pending>
 __device__ __forceinline__ void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" : : "n"(Pending) : "memory");
 }
-// The same numbers in registers that are written here and not earlier, when products may still read
-// what was in them. Numbers that come straight from a load (kLoaded) take an operation to move, or
-// the assembler lets the load write the operand, and then makes products wait for each other;
-// `zero` is 0, and must not look like it.
-template <bool kLoaded>
-__device__ __forceinline__ Fragment settled(const Fragment& a, uint32_t zero) {
+// A fragment scaled by its rows' factors (bf16 pairs), in registers that are written here and not
+// earlier, when products may still read what was in them.
+__device__ __forceinline__ Fragment scaled_in_order(const Fragment& a, uint2 factor) {
   Fragment f;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    if constexpr (kLoaded) {
-      asm volatile("or.b32 %0, %1, %2;" : "=r"(f.a[i]) : "r"(a.a[i]), "r"(zero) : "memory");
-    } else {
-      asm volatile("mov.b32 %0, %1;" : "=r"(f.a[i]) : "r"(a.a[i]) : "memory");
-    }
+    asm volatile("fma.rn.bf16x2 %0, %1, %2, %3;"
+                 : "=r"(f.a[i])
+                 : "r"(a.a[i]), "r"(i % 2 == 0 ? factor.x : factor.y), "r"(0x80008000u)
+                 : "memory");
+  }
+  return f;
+}
+// The same without a factor. It takes an operation to move numbers that come straight from a load,
+// or the assembler lets the load write the operand and then makes products wait for each other.
+// `zero` is 0, and must not look like it.
+__device__ __forceinline__ Fragment moved_in_order(const Fragment& a, uint32_t zero) {
+  Fragment f;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    asm volatile("or.b32 %0, %1, %2;" : "=r"(f.a[i]) : "r"(a.a[i]), "r"(zero) : "memory");
   }
   return f;
 }

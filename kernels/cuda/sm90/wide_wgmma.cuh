@@ -76,12 +76,21 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
 
   float sum[kSlots][kBlocks][4] = {};
   const auto zero = static_cast<uint32_t>(args.splits >> 16);  // which the compiler does not know
-  // Operands of four steps: two batches under way, two made ready.
+  // Operands of four steps, two of them in products under way; and the factors of their tile.
   Fragment a[4][kSlots];
+  uint2 factor[kSlots] = {};
+  const auto prepare = [&](Fragment& to, const ScaledTile<kFormat>& tile, int s, int j) {
+    if constexpr (is_quantised(kFormat)) {
+      to = scaled_in_order(tile.codes(j), factor[s]);
+    } else {
+      to = moved_in_order(tile.codes(j), zero);
+    }
+  };
 #pragma unroll
   for (int s = 0; s < kSlots; ++s) {
-    a[0][s] = weights[0][s].fragment(0);
-    a[1][s] = weights[0][s].fragment(1);
+    factor[s] = weights[0][s].factors(0);
+    prepare(a[0][s], weights[0][s], s, 0);
+    prepare(a[1][s], weights[0][s], s, 1);
   }
   const uint64_t operand = swizzled_operand(shared_address(shared));
   const int stages = place.end - place.begin;
@@ -105,8 +114,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
         constexpr int kNext = (j + 2) % 4;
         constexpr int kFrom = j < 2 ? int{d} : (d + 1) % Shape::kDepth;
 #pragma unroll
-        for (int s = 0; s < kSlots; ++s)
-          a[kNext][s] = settled<!is_quantised(kFormat)>(weights[kFrom][s].fragment(kNext), zero);
+        for (int s = 0; s < kSlots; ++s) {
+          const ScaledTile<kFormat>& tile_of_next = weights[kFrom][s];
+          if constexpr (kNext == 0) factor[s] = tile_of_next.factors(0);
+          prepare(a[kNext][s], tile_of_next, s, kNext);
+        }
         if constexpr (j == 1) load_weights(weights[d], stage + Shape::kDepth);
       });
     });
