@@ -19,6 +19,7 @@ bool fits_tensor_cores(const AttentionTask& task, DType cache) {
 }  // namespace
 
 void attention(const Stream& on, const AttentionArgs& args, const RaggedBatch& batch) {
+  if (batch.num_tokens == 0) return;
   const AttentionTask task = {.q = static_cast<const __nv_bfloat16*>(args.q.data),
                               .out = static_cast<__nv_bfloat16*>(args.out.data),
                               .key = args.cache.key.data,

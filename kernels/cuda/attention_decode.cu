@@ -291,16 +291,17 @@ void decode_with(const Stream& on, const AttentionTask& task, int longest) {
   CHECK(units <= Stream::kCounters);
   const int64_t most = on.partial_bytes() / (places * task.heads() * (kDim + 2) * 4);
   auto* partial = static_cast<float*>(on.partials());
+  const int blocks = on.multiprocessors * S::kBlocksPerMultiprocessor;
   const Cut cut = {
       .longest = longest,
       .tokens = tokens,
       .share = static_cast<float>(units) / static_cast<float>(on.multiprocessors),
       .most_pieces = static_cast<int>(std::clamp<int64_t>(most, 1, 1 << 20)),
+      .pieces_at_once = static_cast<int>(blocks / units),
       .by_token = by_token,
       .partial = partial,
       .partial_softmax = reinterpret_cast<float2*>(partial + places * task.heads() * most * kDim),
       .arrived = on.counters()};
-  const int blocks = on.multiprocessors * S::kBlocksPerMultiprocessor;
   launch(on, decode<kDim, kRows>, static_cast<unsigned>(blocks), kThreads, S::kBytes, task, cut);
 }
 

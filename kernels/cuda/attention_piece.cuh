@@ -9,7 +9,10 @@ namespace switchyard::cuda {
 inline constexpr int kDecodeWarps = 4;
 inline constexpr int kGranule = 16;  // keys that a warp takes at once
 inline constexpr int kLeastPiece = kDecodeWarps * kGranule;
-inline constexpr int kMostPiece = 2048;  // unless memory for partial results is short
+// Keys of a piece, unless memory for partial results is short. Finishing one takes about 4 us of a
+// block, so pieces are no shorter than an even share of a multiprocessor asks for.
+inline constexpr int kMostPiece = 2048;
+inline constexpr int kLongPiece = 512;
 
 // Where pieces begin depends on the row's length and the host's counts alone. A unit is what is
 // attended together: a few new tokens of a row.
@@ -18,6 +21,7 @@ struct Cut {
   int tokens;               // of a unit, at most
   float share;              // rows * kv_heads / multiprocessors
   int most_pieces;          // of a row
+  int pieces_at_once;       // of a row, while all blocks of the grid run
   bool by_token;            // a unit's place is that of its first token, else tokens * its row
   float* partial;           // [places, heads, most_pieces][head_dim], rows of a unit together
   float2* partial_softmax;  // the same without head_dim: largest, total
@@ -25,7 +29,13 @@ struct Cut {
 
   [[nodiscard]] __device__ int piece_keys(int keys) const {
     const float even = fminf(static_cast<float>(keys) * share, kMostPiece - 1.0f);
-    const int wanted = static_cast<int>(even) / kLeastPiece + 1;
+    int wanted = static_cast<int>(even) / kLeastPiece + 1;
+    if (wanted * kLeastPiece > kLongPiece) {
+      // Where blocks would be left over, up to twice as many pieces keep them busy too.
+      const int enough = (keys - 1) / (wanted * kLeastPiece) + 1;
+      const int pieces = max(enough, min(2 * enough, pieces_at_once));
+      wanted = (keys - 1) / (kLeastPiece * pieces) + 1;
+    }
     const int needed = (keys - 1) / (kLeastPiece * most_pieces) + 1;
     return max(wanted, needed) * kLeastPiece;
   }

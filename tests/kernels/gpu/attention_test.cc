@@ -27,6 +27,7 @@ constexpr Case kGeneral[] = {
     {4, 2, 64, 24, DType::kBf16}, {2, 1, 256, 16, DType::kBf16}, {2, 1, 6, 64, DType::kF32},
 };
 const Rows kMixes[] = {
+    {.tokens = {0}, .past = {5}},
     {.tokens = {1}, .past = {0}},
     {.tokens = {1}, .past = {1000}},
     {.tokens = {1, 1, 1, 1, 1}, .past = {0, 63, 64, 65, 1000}},
