@@ -1,6 +1,8 @@
 // Plain and gated products with few rows.
 #include "kernels/cuda/narrow.h"
 
+#include <algorithm>
+
 #include "kernels/cuda/narrow.cuh"
 
 namespace switchyard::cuda {
@@ -18,29 +20,28 @@ struct ProductJob {
   float epsilon;
   StreamRef matrix[kStreams];
   int row_tiles;
-  int tiles_per_block;
   int64_t out_rows;
   void* out;
   int64_t out_stride;
   bool out_f32;
   const __nv_bfloat16* residual;
 
+  __device__ void prepare() {}
   __device__ void begin(char*) {}
-  __device__ int first() const { return blockIdx.x * tiles_per_block; }
-  __device__ int units() const { return min(tiles_per_block, row_tiles - first()); }
+  __device__ int units() const { return row_tiles; }
   __device__ int rows() const { return num_rows; }
   __device__ const __nv_bfloat16* row(int m) const {
     return x + int64_t{gather != nullptr ? gather[m] : m} * weights.cols;
   }
   __device__ StreamRef stream(int unit, int s) const {
-    return {matrix[s].data, matrix[s].scale, first() + unit};
+    return {matrix[s].data, matrix[s].scale, unit};
   }
   template <typename Sums>
-  __device__ void finish(int unit, const Sums& sums) const {
-    for (int i = threadIdx.x; i < kTileRows * num_rows; i += kNarrowThreads) {
+  __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
+    for (int i = group.thread(); i < kTileRows * num_rows; i += group.threads()) {
       const int in_tile = i % kTileRows;
       const int m = i / kTileRows;
-      const int64_t output = int64_t{first() + unit} * kTileRows + in_tile;
+      const int64_t output = int64_t{unit} * kTileRows + in_tile;
       if (output >= out_rows) continue;
       const float factor = sums.factor(m);
       float value = sums.at(0, in_tile, m) * factor;
@@ -78,11 +79,14 @@ void run(const Stream& on, const NarrowProduct& product) {
   job.out_stride = product.out_stride;
   job.out_f32 = product.out_type == DType::kF32;
   job.residual = product.residual;
-  const auto kernel = narrow_kernel<kFormat, kStreams, kTokenTiles, ProductJob<kStreams>>;
-  job.tiles_per_block =
-      static_cast<int>(ceil_div(job.row_tiles, resident_blocks(on, kernel, shared.bytes())));
-  launch(on, kernel, static_cast<unsigned>(ceil_div(job.row_tiles, job.tiles_per_block)),
-         kNarrowThreads, shared.bytes(), job, shared);
+  with_fine<kFormat>(weight.group, [&](auto fine) {
+    const auto kernel = narrow_kernel<kFormat, kStreams, kTokenTiles, fine(), ProductJob<kStreams>>;
+    const int64_t resident = resident_blocks(on, kernel, shared.bytes());
+    const NarrowGroup group = narrow_group(job.row_tiles, job.weights.k_tiles, resident);
+    const int64_t blocks = std::min(resident, ceil_div(job.row_tiles, kNarrowWarps / group.warps));
+    launch(on, kernel, static_cast<unsigned>(blocks), kNarrowThreads, shared.bytes(), job, shared,
+           group);
+  });
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "kernels/cuda/narrow_conv.h"
 
+#include <algorithm>
+
 #include "kernels/cuda/narrow.cuh"
 #include "kernels/cuda/narrow.h"
 
@@ -10,8 +12,8 @@ constexpr int kMostTaps = 8;
 
 // What the epilogue needs of the batch, by token, and the products B * x.
 struct ConvShared {
-  float u[kNarrowMaxRows][kTileRows];
-  int first[kNarrowMaxRows];  // token of the row that the token is of
+  float u[kNarrowWarps][kNarrowMaxRows][kTileRows];  // of each group of warps
+  int first[kNarrowMaxRows];                         // token of the row that the token is of
   int slot[kNarrowMaxRows];
   int tokens[kNarrowMaxRows];  // of the row; 0: not its first token
   bool fresh[kNarrowMaxRows];  // the row has no past
@@ -27,7 +29,6 @@ struct ConvJob {
   float epsilon;
   StreamRef in_proj;
   int channel_tiles;
-  int tiles_per_block;
   int64_t channels;
   const float* taps;
   int num_taps;
@@ -40,6 +41,7 @@ struct ConvJob {
 
   ConvShared* of_batch;
 
+  __device__ void prepare() {}
   __device__ void begin(char* shared) {
     of_batch = reinterpret_cast<ConvShared*>(shared);
     const int r = threadIdx.x;
@@ -53,12 +55,11 @@ struct ConvJob {
       of_batch->fresh[t] = position[begin] == 0;
     }
   }
-  __device__ int first() const { return blockIdx.x * tiles_per_block; }
-  __device__ int units() const { return min(tiles_per_block, channel_tiles - first()); }
+  __device__ int units() const { return channel_tiles; }
   __device__ int rows() const { return num_tokens; }
   __device__ const __nv_bfloat16* row(int m) const { return x + int64_t{m} * weights.cols; }
   __device__ StreamRef stream(int unit, int s) const {
-    return {in_proj.data, in_proj.scale, first() + unit + int64_t{s} * channel_tiles};
+    return {in_proj.data, in_proj.scale, unit + int64_t{s} * channel_tiles};
   }
   // Column i of the past of token t's row: 0 is the oldest.
   __device__ float past(int t, int i, int64_t channel) const {
@@ -66,17 +67,18 @@ struct ConvJob {
     return state[(int64_t{of_batch->slot[t]} * (num_taps - 1) + i) * channels + channel];
   }
   template <typename Sums>
-  __device__ void finish(int unit, const Sums& sums) const {
-    const int64_t first_channel = int64_t{first() + unit} * kTileRows;
+  __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
+    const int64_t first_channel = int64_t{unit} * kTileRows;
     const int all = kTileRows * num_tokens;
-    for (int i = threadIdx.x; i < all; i += kNarrowThreads) {
+    auto& u = of_batch->u[group.index()];
+    for (int i = group.thread(); i < all; i += group.threads()) {
       const int c = i % kTileRows;
       const int t = i / kTileRows;
       const float factor = sums.factor(t);
-      of_batch->u[t][c] = sums.at(0, c, t) * factor * (sums.at(2, c, t) * factor);
+      u[t][c] = sums.at(0, c, t) * factor * (sums.at(2, c, t) * factor);
     }
-    __syncthreads();
-    for (int i = threadIdx.x; i < all; i += kNarrowThreads) {
+    group.sync();
+    for (int i = group.thread(); i < all; i += group.threads()) {
       const int c = i % kTileRows;
       const int t = i / kTileRows;
       const int64_t channel = first_channel + c;
@@ -84,14 +86,14 @@ struct ConvJob {
       for (int k = 0; k < num_taps; ++k) {
         const int from = t - (num_taps - 1) + k;
         const int begin = of_batch->first[t];
-        const float u =
-            from >= begin ? of_batch->u[from][c] : past(t, from - begin + num_taps - 1, channel);
-        mixed += taps[channel * num_taps + k] * u;
+        const float column =
+            from >= begin ? u[from][c] : past(t, from - begin + num_taps - 1, channel);
+        mixed += taps[channel * num_taps + k] * column;
       }
       out[t * channels + channel] = __float2bfloat16_rn(sums.at(1, c, t) * sums.factor(t) * mixed);
     }
-    __syncthreads();  // the past has been read
-    for (int i = threadIdx.x; i < all; i += kNarrowThreads) {
+    group.sync();  // the past has been read
+    for (int i = group.thread(); i < all; i += group.threads()) {
       const int c = i % kTileRows;
       const int t = i / kTileRows;
       const int tokens = of_batch->tokens[t];
@@ -99,8 +101,8 @@ struct ConvJob {
       const int64_t channel = first_channel + c;
       for (int j = 0; j + 1 < num_taps; ++j) {  // reads column j + tokens, not yet written
         const int from = j + tokens - (num_taps - 1);
-        const float u = from >= 0 ? of_batch->u[t + from][c] : past(t, j + tokens, channel);
-        state[(int64_t{of_batch->slot[t]} * (num_taps - 1) + j) * channels + channel] = u;
+        state[(int64_t{of_batch->slot[t]} * (num_taps - 1) + j) * channels + channel] =
+            from >= 0 ? u[t + from][c] : past(t, j + tokens, channel);
       }
     }
   }
@@ -128,11 +130,15 @@ void run(const Stream& on, const ShortConvArgs& args, const RaggedBatch& batch) 
   job.position = batch.position;
   job.state_slot = batch.state_slot;
   job.num_rows = batch.num_rows;
-  const auto kernel = narrow_kernel<kFormat, 3, kTokenTiles, ConvJob>;
-  job.tiles_per_block =
-      static_cast<int>(ceil_div(job.channel_tiles, resident_blocks(on, kernel, shared.bytes())));
-  launch(on, kernel, static_cast<unsigned>(ceil_div(job.channel_tiles, job.tiles_per_block)),
-         kNarrowThreads, shared.bytes(), job, shared);
+  with_fine<kFormat>(args.in_proj.group, [&](auto fine) {
+    const auto kernel = narrow_kernel<kFormat, 3, kTokenTiles, fine(), ConvJob>;
+    const int64_t resident = resident_blocks(on, kernel, shared.bytes());
+    const NarrowGroup group = narrow_group(job.channel_tiles, job.weights.k_tiles, resident);
+    const int64_t blocks =
+        std::min(resident, ceil_div(job.channel_tiles, kNarrowWarps / group.warps));
+    launch(on, kernel, static_cast<unsigned>(blocks), kNarrowThreads, shared.bytes(), job, shared,
+           group);
+  });
 }
 
 }  // namespace

@@ -7,18 +7,40 @@
 namespace switchyard::cuda {
 namespace {
 
-// The matrices of one weight of all experts.
+// Of an expert's unit: a block's share of an expert is short, and single warps end it unevenly.
+constexpr int kLeastWarps = 2;
+
+// The matrices of one weight of all experts. A lane keeps the addresses of its own expert, fetched
+// before it is known which are wanted.
 struct Experts {
   const void* const* data;
   const void* const* scale;
 
-  __device__ StreamRef of(int expert) const {
-    return {static_cast<const char*>(data[expert]), scale != nullptr ? scale[expert] : nullptr, 0};
+  struct Kept {
+    const void* data;
+    const void* scale;
+  };
+  __device__ Kept keep(int experts) const {
+    const int lane = threadIdx.x % 32;
+    if (lane >= experts) return {nullptr, nullptr};
+    return {data[lane], scale != nullptr ? scale[lane] : nullptr};
+  }
+  // All lanes, with the same expert.
+  __device__ StreamRef of(int expert, const Kept& kept) const {
+    if (expert >= 32) {
+      return {static_cast<const char*>(data[expert]), scale != nullptr ? scale[expert] : nullptr,
+              0};
+    }
+    const auto from = [&](const void* mine) {
+      return reinterpret_cast<const char*>(
+          __shfl_sync(~0u, reinterpret_cast<unsigned long long>(mine), expert));
+    };
+    return {from(kept.data), from(kept.scale), 0};
   }
 };
 
-// A block: some row tiles of one expert, for up to kRows of its entries. blockIdx = (row tiles, how
-// many-th expert of those with entries, how many-th kRows of its entries).
+// A unit: a row tile of one expert, for up to kRows of its entries. blockIdx = (share of the row
+// tiles, how many-th expert of those with entries, how many-th kRows of its entries).
 template <int kStreams, int kTokenTiles>
 struct EntriesJob {
   static constexpr bool kLate = true;
@@ -31,17 +53,21 @@ struct EntriesJob {
   int experts;
   Experts matrix[kStreams];
   int row_tiles;
-  int tiles_per_block;
   int64_t out_rows;
   __nv_bfloat16* out;
   const float* gain = nullptr;
   float epsilon = 0;
 
   // Of this thread, once begun.
+  Experts::Kept kept[kStreams];
   StreamRef ref[kStreams];
   int count;
   int entry;  // lane l: the l-th entry
 
+  __device__ void prepare() {
+#pragma unroll
+    for (int s = 0; s < kStreams; ++s) kept[s] = matrix[s].keep(experts);
+  }
   __device__ void begin(char*) {
     const int lane = threadIdx.x % 32;
     int skip = blockIdx.y;
@@ -61,29 +87,24 @@ struct EntriesJob {
       count = min(max(__shfl_sync(~0u, end, chosen) - first, 0), kRows);
       entry = lane < count ? order[first + lane] : 0;
 #pragma unroll
-      for (int s = 0; s < kStreams; ++s) ref[s] = matrix[s].of(base + chosen);
+      for (int s = 0; s < kStreams; ++s) ref[s] = matrix[s].of(base + chosen, kept[s]);
       return;
     }
   }
-  __device__ int first() const { return blockIdx.x * tiles_per_block; }
-  __device__ int units() const {
-    return count == 0 ? 0 : min(tiles_per_block, row_tiles - first());
-  }
+  __device__ int units() const { return count == 0 ? 0 : row_tiles; }
   __device__ int rows() const { return count; }
   __device__ const __nv_bfloat16* row(int m) const {
     return x + int64_t{__shfl_sync(~0u, entry, m) / entries_per_x} * weights.cols;
   }
-  __device__ StreamRef stream(int unit, int s) const {
-    return {ref[s].data, ref[s].scale, first() + unit};
-  }
+  __device__ StreamRef stream(int unit, int s) const { return {ref[s].data, ref[s].scale, unit}; }
   template <typename Sums>
-  __device__ void finish(int unit, const Sums& sums) const {
+  __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
     // A warp writes two rows of 16 outputs.
-    for (int i = threadIdx.x; i < kTileRows * ((count + 1) / 2 * 2); i += kNarrowThreads) {
+    for (int i = group.thread(); i < kTileRows * ((count + 1) / 2 * 2); i += group.threads()) {
       const int in_tile = i % kTileRows;
       const int m = i / kTileRows;
       const int64_t to = __shfl_sync(~0u, entry, m);
-      const int64_t output = int64_t{first() + unit} * kTileRows + in_tile;
+      const int64_t output = int64_t{unit} * kTileRows + in_tile;
       if (m >= count || output >= out_rows) continue;
       float value = sums.at(0, in_tile, m);
       if constexpr (kStreams == 2) value = silu(value) * sums.at(1, in_tile, m);
@@ -106,17 +127,21 @@ void run_entries(const Stream& on,
   job.out_rows = weight.rows;
   const NarrowShared shared =
       narrow_shared(weight.cols, std::min<int64_t>(tokens, job.kRows), kStreams, kTokenTiles, 0);
-  const auto kernel =
-      narrow_kernel<kFormat, kStreams, kTokenTiles, EntriesJob<kStreams, kTokenTiles>>;
-  const int64_t chosen = std::min(weight.experts, routing.order.dim(0));
-  // As many blocks as the device holds at once, if every expert that can be chosen is.
-  const int64_t across = std::max<int64_t>(
-      1, std::min<int64_t>(job.row_tiles, resident_blocks(on, kernel, shared.bytes()) / chosen));
-  job.tiles_per_block = static_cast<int>(ceil_div(job.row_tiles, across));
-  const dim3 grid(static_cast<unsigned>(ceil_div(job.row_tiles, job.tiles_per_block)),
-                  static_cast<unsigned>(chosen),
-                  static_cast<unsigned>(ceil_div(tokens, job.kRows)));
-  launch(on, kernel, grid, kNarrowThreads, shared.bytes(), job, shared);
+  with_fine<kFormat>(weight.group, [&](auto fine) {
+    const auto kernel =
+        narrow_kernel<kFormat, kStreams, kTokenTiles, fine(), EntriesJob<kStreams, kTokenTiles>>;
+    const int64_t chosen = std::min(weight.experts, routing.order.dim(0));
+    const int64_t resident = resident_blocks(on, kernel, shared.bytes());
+    // Of many experts some are not chosen: smaller shares even out.
+    const int64_t wanted = chosen > 4 ? 2 * resident : resident;
+    NarrowGroup group = narrow_group(job.row_tiles * chosen, job.weights.k_tiles, resident);
+    group.warps = std::max(group.warps, std::min(kLeastWarps, job.weights.k_tiles));
+    const int64_t across = std::clamp<int64_t>(wanted / chosen, 1,
+                                               ceil_div(job.row_tiles, kNarrowWarps / group.warps));
+    const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(chosen),
+                    static_cast<unsigned>(ceil_div(tokens, job.kRows)));
+    launch(on, kernel, grid, kNarrowThreads, shared.bytes(), job, shared, group);
+  });
 }
 
 // Tokens that an expert's entries are expected to fill, with room for the uneven.
@@ -126,8 +151,8 @@ int64_t expected_rows(const Routing& routing, int64_t experts) {
   return std::min<int64_t>({tokens, average + average / 2 + 2, kNarrowMaxRows});
 }
 
-// A block: some row tiles of one token's experts, one stream each; row k of x is the hidden row of
-// the k-th expert.
+// A unit: a row tile of one token's experts, one stream each; row k of x is the hidden row of the
+// k-th expert. blockIdx = (share of the row tiles, token).
 template <int kStreams>
 struct TokenDownJob {
   static constexpr bool kLate = true;
@@ -138,43 +163,43 @@ struct TokenDownJob {
   int top_k;
   Experts matrix;
   int row_tiles;
-  int tiles_per_block;
   int64_t out_rows;
   __nv_bfloat16* out;
   const __nv_bfloat16* residual;
   const float* gain = nullptr;
   float epsilon = 0;
 
+  int experts;
+  Experts::Kept kept;
   StreamRef ref[kStreams];
 
+  __device__ void prepare() { kept = matrix.keep(experts); }
   __device__ void begin(char*) {
 #pragma unroll
     for (int s = 0; s < kStreams; ++s) {
-      ref[s] = matrix.of(expert[blockIdx.y * top_k + min(s, top_k - 1)]);
+      ref[s] = matrix.of(expert[blockIdx.y * top_k + min(s, top_k - 1)], kept);
     }
   }
-  __device__ int first() const { return blockIdx.x * tiles_per_block; }
-  __device__ int units() const { return min(tiles_per_block, row_tiles - first()); }
+  __device__ int units() const { return row_tiles; }
   __device__ int rows() const { return top_k; }
   __device__ const __nv_bfloat16* row(int m) const {
     return hidden + int64_t{static_cast<int>(blockIdx.y) * top_k + m} * weights.cols;
   }
-  __device__ StreamRef stream(int unit, int s) const {
-    return {ref[s].data, ref[s].scale, first() + unit};
-  }
+  __device__ StreamRef stream(int unit, int s) const { return {ref[s].data, ref[s].scale, unit}; }
   template <typename Sums>
-  __device__ void finish(int unit, const Sums& sums) const {
-    if (threadIdx.x >= kTileRows * kStreams) return;
-    const int s = threadIdx.x % kStreams;
-    const int in_tile = threadIdx.x / kStreams;
-    const float mine = s < top_k ? weight[blockIdx.y * top_k + s] * sums.at(s, in_tile, s) : 0.0f;
-    float total = 0;
+  __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
+    for (int i = group.thread(); i < kTileRows * kStreams; i += group.threads()) {
+      const int s = i % kStreams;
+      const int in_tile = i / kStreams;
+      const float mine = s < top_k ? weight[blockIdx.y * top_k + s] * sums.at(s, in_tile, s) : 0.0f;
+      float total = 0;
 #pragma unroll
-    for (int k = 0; k < kStreams; ++k) total += __shfl_sync(~0u, mine, k, kStreams);
-    const int64_t output = int64_t{first() + unit} * kTileRows + in_tile;
-    if (s != 0 || output >= out_rows) return;
-    const int64_t at = blockIdx.y * out_rows + output;
-    out[at] = __float2bfloat16_rn(__bfloat162float(residual[at]) + total);
+      for (int k = 0; k < kStreams; ++k) total += __shfl_sync(~0u, mine, k, kStreams);
+      const int64_t output = int64_t{unit} * kTileRows + in_tile;
+      if (s != 0 || output >= out_rows) continue;
+      const int64_t at = blockIdx.y * out_rows + output;
+      out[at] = __float2bfloat16_rn(__bfloat162float(residual[at]) + total);
+    }
   }
 };
 
@@ -192,13 +217,17 @@ void run_token_down(const Stream& on, const ExpertDownArgs& args) {
   job.out = static_cast<__nv_bfloat16*>(args.out.data);
   job.residual = static_cast<const __nv_bfloat16*>(args.residual.data);
   const NarrowShared shared = narrow_shared(args.down.cols, job.top_k, kStreams, 1, 0);
-  const auto kernel = narrow_kernel<kFormat, kStreams, 1, TokenDownJob<kStreams>>;
+  job.experts = static_cast<int>(args.down.experts);
   const int64_t tokens = args.out.dim(0);
-  job.tiles_per_block = static_cast<int>(
-      ceil_div(job.row_tiles * tokens, resident_blocks(on, kernel, shared.bytes())));
-  const dim3 grid(static_cast<unsigned>(ceil_div(job.row_tiles, job.tiles_per_block)),
-                  static_cast<unsigned>(tokens));
-  launch(on, kernel, grid, kNarrowThreads, shared.bytes(), job, shared);
+  with_fine<kFormat>(args.down.group, [&](auto fine) {
+    const auto kernel = narrow_kernel<kFormat, kStreams, 1, fine(), TokenDownJob<kStreams>>;
+    const int64_t resident = resident_blocks(on, kernel, shared.bytes());
+    const NarrowGroup group = narrow_group(job.row_tiles * tokens, job.weights.k_tiles, resident);
+    const int64_t across = std::clamp<int64_t>(resident / tokens, 1,
+                                               ceil_div(job.row_tiles, kNarrowWarps / group.warps));
+    const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(tokens));
+    launch(on, kernel, grid, kNarrowThreads, shared.bytes(), job, shared, group);
+  });
 }
 
 }  // namespace

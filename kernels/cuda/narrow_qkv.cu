@@ -35,36 +35,36 @@ struct QkvJob {
   void* key;
   void* value;
 
-  float* head;  // [tokens][kDim], shared
+  float* head;  // [groups of warps][tokens][kDim], shared
 
+  __device__ void prepare() {}
   __device__ void begin(char* shared) { head = reinterpret_cast<float*>(shared); }
-  __device__ int units() const { return 1; }
+  __device__ int units() const { return heads + 2 * kv_heads; }
   __device__ int rows() const { return num_tokens; }
   __device__ const __nv_bfloat16* row(int m) const { return x + int64_t{m} * weights.cols; }
   // 0, 1, 2 for q, k, v, and the head of it.
-  __device__ int which() const {
-    const int unit = blockIdx.x;
+  __device__ int which(int unit) const {
     return unit < heads ? 0 : unit < heads + kv_heads ? 1 : 2;
   }
-  __device__ int in_which() const {
-    const int w = which();
-    return static_cast<int>(blockIdx.x) - (w == 0 ? 0 : w == 1 ? heads : heads + kv_heads);
+  __device__ int in_which(int unit) const {
+    const int w = which(unit);
+    return unit - (w == 0 ? 0 : w == 1 ? heads : heads + kv_heads);
   }
-  __device__ StreamRef stream(int, int s) const {
-    const StreamRef& all = matrix[which()];
-    return {all.data, all.scale, int64_t{in_which()} * kStreams + s};
+  __device__ StreamRef stream(int unit, int s) const {
+    const StreamRef& all = matrix[which(unit)];
+    return {all.data, all.scale, int64_t{in_which(unit)} * kStreams + s};
   }
-  __device__ void store(int token, int d, float v) const {
-    if (which() == 0) {
-      q[(int64_t{token} * heads + in_which()) * kDim + d] = __float2bfloat16_rn(v);
+  __device__ void store(int unit, int token, int d, float v) const {
+    if (which(unit) == 0) {
+      q[(int64_t{token} * heads + in_which(unit)) * kDim + d] = __float2bfloat16_rn(v);
       return;
     }
     const int slot = kv_slot[token];
-    const int64_t at = ((int64_t{slot / block_tokens} * kv_heads + in_which()) * block_tokens +
+    const int64_t at = ((int64_t{slot / block_tokens} * kv_heads + in_which(unit)) * block_tokens +
                         slot % block_tokens) *
                            kDim +
                        d;
-    void* cache = which() == 1 ? key : value;
+    void* cache = which(unit) == 1 ? key : value;
     if (cache_type == DType::kBf16) {
       static_cast<__nv_bfloat16*>(cache)[at] = __float2bfloat16_rn(v);
     } else if (cache_type == DType::kF16) {
@@ -74,17 +74,18 @@ struct QkvJob {
     }
   }
   template <typename Sums>
-  __device__ void finish(int, const Sums& sums) const {
-    for (int i = threadIdx.x; i < kDim * num_tokens; i += kNarrowThreads) {
+  __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
+    float* all = head + group.index() * num_tokens * kDim;
+    for (int i = group.thread(); i < kDim * num_tokens; i += group.threads()) {
       const int d = i % kDim;
       const int t = i / kDim;
-      head[i] = sums.at(d / kTileRows, d % kTileRows, t) * sums.factor(t);
+      all[i] = sums.at(d / kTileRows, d % kTileRows, t) * sums.factor(t);
     }
-    __syncthreads();
+    group.sync();
     const int lane = threadIdx.x % 32;
-    const float* head_gain = which() == 0 ? q_gain : which() == 1 ? k_gain : nullptr;
-    for (int t = threadIdx.x / 32; t < num_tokens; t += kNarrowWarps) {
-      const float* mine = head + t * kDim;
+    const float* head_gain = which(unit) == 0 ? q_gain : which(unit) == 1 ? k_gain : nullptr;
+    for (int t = group.thread() / 32; t < num_tokens; t += group.warps) {
+      const float* mine = all + t * kDim;
       float scale = 1;
       if (head_gain != nullptr) {
         float squares = 0;
@@ -100,11 +101,11 @@ struct QkvJob {
         }
         float sine = 0;
         float cosine = 1;
-        if (which() != 2) {
+        if (which(unit) != 2) {
           sincosf(static_cast<float>(position[t]) * inv_frequency[i], &sine, &cosine);
         }
-        store(t, i, a * cosine - b * sine);
-        store(t, i + kDim / 2, b * cosine + a * sine);
+        store(unit, t, i, a * cosine - b * sine);
+        store(unit, t, i + kDim / 2, b * cosine + a * sine);
       }
     }
   }
@@ -113,7 +114,7 @@ struct QkvJob {
 template <WeightFormat kFormat, int kStreams, int kTokenTiles>
 void run(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
   const int64_t cols = args.q_proj.cols;
-  const int64_t head_bytes = int64_t{batch.num_tokens} * kStreams * kTileRows * 4;
+  const int64_t head_bytes = int64_t{kNarrowWarps} * batch.num_tokens * kStreams * kTileRows * 4;
   const NarrowShared shared =
       narrow_shared(cols, batch.num_tokens, kStreams, kTokenTiles, head_bytes);
   const auto matrix = [](const Weight& weight) {
@@ -142,9 +143,15 @@ void run(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
   job.cache_type = args.cache.key.dtype;
   job.key = args.cache.key.data;
   job.value = args.cache.value.data;
-  launch(on, narrow_kernel<kFormat, kStreams, kTokenTiles, QkvJob<kStreams>>,
-         static_cast<unsigned>(job.heads + 2 * job.kv_heads), kNarrowThreads, shared.bytes(), job,
-         shared);
+  with_fine<kFormat>(args.q_proj.group, [&](auto fine) {
+    const auto kernel = narrow_kernel<kFormat, kStreams, kTokenTiles, fine(), QkvJob<kStreams>>;
+    const int64_t units = job.heads + 2 * job.kv_heads;
+    const int64_t resident = resident_blocks(on, kernel, shared.bytes());
+    const NarrowGroup group = narrow_group(units, job.weights.k_tiles, resident);
+    const int64_t blocks = std::min(resident, ceil_div(units, kNarrowWarps / group.warps));
+    launch(on, kernel, static_cast<unsigned>(blocks), kNarrowThreads, shared.bytes(), job, shared,
+           group);
+  });
 }
 
 }  // namespace
