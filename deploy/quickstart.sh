@@ -25,7 +25,9 @@ for argument in "$@"; do
 done
 
 deploy/install_dependencies.sh build
-[[ -f build/release/build.ninja ]] || cmake --preset release
+# Kernels for a GPU take minutes to compile: only for one that is there.
+nvidia-smi >/dev/null 2>&1 && cuda=AUTO || cuda=OFF
+[[ -f build/release/build.ninja ]] || cmake --preset release -D SWITCHYARD_CUDA="$cuda"
 cmake --build --preset release --target switchyard-node switchyard
 
 node=build/release/node/switchyard-node

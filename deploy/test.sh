@@ -6,7 +6,8 @@
 #
 #   tsan      thread sanitizer over the tests in which threads meet
 #   dev       address and undefined-behaviour sanitizers over everything but the end-to-end tests
-#   release   every test, with the programs as they are served
+#   release   every test, with the programs as they are served; with nvcc, the CUDA backend too, and
+#             where a GPU answers, the tests on it
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,9 +41,10 @@ for preset in "${presets[@]}"; do
     release)
       targets=(all)
       selection=()
+      nvidia-smi >/dev/null 2>&1 || selection=(--label-exclude '^gpu$')
       ;;
   esac
-  cmake --preset "$preset"
+  cmake --preset "$preset" -D SWITCHYARD_CUDA=AUTO
   cmake --build --preset "$preset" --target "${targets[@]}"
   printf '\n=== %s: test\n' "$preset"
   ctest --preset "$preset" --parallel "$(nproc)" --no-tests=error "${selection[@]}"

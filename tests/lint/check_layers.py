@@ -92,7 +92,7 @@ def check(files):
                 errors.append(f'{path}:{number}: "{match.group(1)}" is not a path from the root')
             elif target != source and target not in arrows[source]:
                 errors.append(f"{path}:{number}: {source} may not include {target} ({match.group(1)})")
-            elif path.endswith(".h") and not GENERATED.search(match.group(1)):
+            elif path.endswith((".h", ".cuh")) and not GENERATED.search(match.group(1)):
                 edges.setdefault(path, []).append(match.group(1))
     return errors + cycles(edges)
 
