@@ -26,8 +26,10 @@ struct ProductJob {
   bool out_f32;
   const __nv_bfloat16* residual;
 
-  __device__ void prepare() {}
-  __device__ void begin(char*) {}
+  float early;  // the residual of this thread's first output
+
+  __device__ void prepare(char*, const NarrowGroup&) {}
+  __device__ void begin() {}
   __device__ int units() const { return row_tiles; }
   __device__ int rows() const { return num_rows; }
   __device__ const __nv_bfloat16* row(int m) const {
@@ -35,6 +37,14 @@ struct ProductJob {
   }
   __device__ StreamRef stream(int unit, int s) const {
     return {matrix[s].data, matrix[s].scale, unit};
+  }
+  __device__ void expect(int unit, const NarrowGroup& group) {
+    early = 0;
+    const int64_t output = int64_t{unit} * kTileRows + group.thread() % kTileRows;
+    const int m = group.thread() / kTileRows;
+    if (residual != nullptr && m < num_rows && output < out_rows) {
+      early = __bfloat162float(residual[m * out_rows + output]);
+    }
   }
   template <typename Sums>
   __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
@@ -46,7 +56,9 @@ struct ProductJob {
       const float factor = sums.factor(m);
       float value = sums.at(0, in_tile, m) * factor;
       if constexpr (kStreams == 2) value = silu(value) * (sums.at(1, in_tile, m) * factor);
-      if (residual != nullptr) value += __bfloat162float(residual[m * out_rows + output]);
+      if (residual != nullptr) {
+        value += i == group.thread() ? early : __bfloat162float(residual[m * out_rows + output]);
+      }
       const int64_t at = m * out_stride + output;
       if (out_f32) {
         static_cast<float*>(out)[at] = value;
@@ -79,10 +91,10 @@ void run(const Stream& on, const NarrowProduct& product) {
   job.out_stride = product.out_stride;
   job.out_f32 = product.out_type == DType::kF32;
   job.residual = product.residual;
-  with_fine<kFormat>(weight.group, [&](auto fine) {
-    const auto kernel = narrow_kernel<kFormat, kStreams, kTokenTiles, fine(), ProductJob<kStreams>>;
+  with_scale_cols<kFormat>(weight.group, job.weights.k_tiles, [&](auto cols, int items) {
+    const auto kernel = narrow_kernel<kFormat, kStreams, kTokenTiles, cols(), ProductJob<kStreams>>;
     const int64_t resident = resident_blocks(on, kernel, shared.bytes());
-    const NarrowGroup group = narrow_group(job.row_tiles, job.weights.k_tiles, resident);
+    const NarrowGroup group = narrow_group(job.row_tiles, items, resident);
     const int64_t blocks = std::min(resident, ceil_div(job.row_tiles, kNarrowWarps / group.warps));
     launch(on, kernel, static_cast<unsigned>(blocks), kNarrowThreads, shared.bytes(), job, shared,
            group);

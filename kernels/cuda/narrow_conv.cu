@@ -8,7 +8,7 @@
 namespace switchyard::cuda {
 namespace {
 
-constexpr int kMostTaps = 8;
+constexpr int kMostTaps = 4;
 
 // What the epilogue needs of the batch, by token, and the products B * x.
 struct ConvShared {
@@ -40,9 +40,11 @@ struct ConvJob {
   int num_rows;
 
   ConvShared* of_batch;
+  float early_taps[kMostTaps];  // of this thread's first channel, and the past of its first token
+  float early_past[kMostTaps - 1];
 
-  __device__ void prepare() {}
-  __device__ void begin(char* shared) {
+  __device__ void begin() {}
+  __device__ void prepare(char* shared, const NarrowGroup&) {
     of_batch = reinterpret_cast<ConvShared*>(shared);
     const int r = threadIdx.x;
     if (r >= num_rows) return;
@@ -62,9 +64,32 @@ struct ConvJob {
     return {in_proj.data, in_proj.scale, unit + int64_t{s} * channel_tiles};
   }
   // Column i of the past of token t's row: 0 is the oldest.
-  __device__ float past(int t, int i, int64_t channel) const {
+  __device__ float past(int t, int i, int64_t channel, bool early) const {
+    if (early) {  // no run-time index: these are registers
+      return i == 0 ? early_past[0] : i == 1 ? early_past[1] : early_past[2];
+    }
     if (of_batch->fresh[t]) return 0;
     return state[(int64_t{of_batch->slot[t]} * (num_taps - 1) + i) * channels + channel];
+  }
+  // Nothing in this step wrote the state, and who wrote it before has ended.
+  __device__ void expect(int unit, const NarrowGroup& group) {
+    const int t = group.thread() / kTileRows;
+    const int64_t channel = int64_t{unit} * kTileRows + group.thread() % kTileRows;
+    if (t >= num_tokens) return;
+    int row = 0;
+    while (row_start[row + 1] <= t) ++row;
+    const bool has_past = position[row_start[row]] != 0;
+#pragma unroll
+    for (int k = 0; k < kMostTaps; ++k) {
+      early_taps[k] = k < num_taps ? taps[channel * num_taps + k] : 0.0f;
+    }
+#pragma unroll
+    for (int k = 0; k < kMostTaps - 1; ++k) {
+      early_past[k] =
+          has_past && k + 1 < num_taps
+              ? state[(int64_t{state_slot[row]} * (num_taps - 1) + k) * channels + channel]
+              : 0.0f;
+    }
   }
   template <typename Sums>
   __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
@@ -82,13 +107,15 @@ struct ConvJob {
       const int c = i % kTileRows;
       const int t = i / kTileRows;
       const int64_t channel = first_channel + c;
+      const bool early = i == group.thread();
+      const int into_row = t - of_batch->first[t];
       float mixed = 0;
-      for (int k = 0; k < num_taps; ++k) {
-        const int from = t - (num_taps - 1) + k;
-        const int begin = of_batch->first[t];
-        const float column =
-            from >= begin ? u[from][c] : past(t, from - begin + num_taps - 1, channel);
-        mixed += taps[channel * num_taps + k] * column;
+#pragma unroll
+      for (int k = 0; k < kMostTaps; ++k) {
+        if (k >= num_taps) break;
+        const float column = into_row + k + 1 >= num_taps ? u[t + k + 1 - num_taps][c]
+                                                          : past(t, into_row + k, channel, early);
+        mixed += (early ? early_taps[k] : taps[channel * num_taps + k]) * column;
       }
       out[t * channels + channel] = __float2bfloat16_rn(sums.at(1, c, t) * sums.factor(t) * mixed);
     }
@@ -100,9 +127,9 @@ struct ConvJob {
       if (tokens == 0) continue;
       const int64_t channel = first_channel + c;
       for (int j = 0; j + 1 < num_taps; ++j) {  // reads column j + tokens, not yet written
-        const int from = j + tokens - (num_taps - 1);
+        const int from = j + tokens + 1 - num_taps;
         state[(int64_t{of_batch->slot[t]} * (num_taps - 1) + j) * channels + channel] =
-            from >= 0 ? u[t + from][c] : past(t, j + tokens, channel);
+            from >= 0 ? u[t + from][c] : past(t, j + tokens, channel, i == group.thread());
       }
     }
   }
@@ -130,10 +157,10 @@ void run(const Stream& on, const ShortConvArgs& args, const RaggedBatch& batch) 
   job.position = batch.position;
   job.state_slot = batch.state_slot;
   job.num_rows = batch.num_rows;
-  with_fine<kFormat>(args.in_proj.group, [&](auto fine) {
-    const auto kernel = narrow_kernel<kFormat, 3, kTokenTiles, fine(), ConvJob>;
+  with_scale_cols<kFormat>(args.in_proj.group, job.weights.k_tiles, [&](auto cols, int items) {
+    const auto kernel = narrow_kernel<kFormat, 3, kTokenTiles, cols(), ConvJob>;
     const int64_t resident = resident_blocks(on, kernel, shared.bytes());
-    const NarrowGroup group = narrow_group(job.channel_tiles, job.weights.k_tiles, resident);
+    const NarrowGroup group = narrow_group(job.channel_tiles, items, resident);
     const int64_t blocks =
         std::min(resident, ceil_div(job.channel_tiles, kNarrowWarps / group.warps));
     launch(on, kernel, static_cast<unsigned>(blocks), kNarrowThreads, shared.bytes(), job, shared,

@@ -64,11 +64,12 @@ struct EntriesJob {
   int count;
   int entry;  // lane l: the l-th entry
 
-  __device__ void prepare() {
+  __device__ void prepare(char*, const NarrowGroup&) {
 #pragma unroll
     for (int s = 0; s < kStreams; ++s) kept[s] = matrix[s].keep(experts);
   }
-  __device__ void begin(char*) {
+  __device__ void expect(int, const NarrowGroup&) {}
+  __device__ void begin() {
     const int lane = threadIdx.x % 32;
     int skip = blockIdx.y;
     count = 0;
@@ -127,15 +128,15 @@ void run_entries(const Stream& on,
   job.out_rows = weight.rows;
   const NarrowShared shared =
       narrow_shared(weight.cols, std::min<int64_t>(tokens, job.kRows), kStreams, kTokenTiles, 0);
-  with_fine<kFormat>(weight.group, [&](auto fine) {
+  with_scale_cols<kFormat>(weight.group, job.weights.k_tiles, [&](auto cols, int items) {
     const auto kernel =
-        narrow_kernel<kFormat, kStreams, kTokenTiles, fine(), EntriesJob<kStreams, kTokenTiles>>;
+        narrow_kernel<kFormat, kStreams, kTokenTiles, cols(), EntriesJob<kStreams, kTokenTiles>>;
     const int64_t chosen = std::min(weight.experts, routing.order.dim(0));
     const int64_t resident = resident_blocks(on, kernel, shared.bytes());
     // Of many experts some are not chosen: smaller shares even out.
     const int64_t wanted = chosen > 4 ? 2 * resident : resident;
-    NarrowGroup group = narrow_group(job.row_tiles * chosen, job.weights.k_tiles, resident);
-    group.warps = std::max(group.warps, std::min(kLeastWarps, job.weights.k_tiles));
+    NarrowGroup group = narrow_group(job.row_tiles * chosen, items, resident);
+    group.warps = std::max(group.warps, std::min(kLeastWarps, items));
     const int64_t across = std::clamp<int64_t>(wanted / chosen, 1,
                                                ceil_div(job.row_tiles, kNarrowWarps / group.warps));
     const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(chosen),
@@ -173,8 +174,18 @@ struct TokenDownJob {
   Experts::Kept kept;
   StreamRef ref[kStreams];
 
-  __device__ void prepare() { kept = matrix.keep(experts); }
-  __device__ void begin(char*) {
+  // Of this thread's first stream and row: the expert's weight and the residual.
+  float early_weight, early_residual;
+
+  __device__ void prepare(char*, const NarrowGroup&) { kept = matrix.keep(experts); }
+  __device__ void expect(int unit, const NarrowGroup& group) {
+    const int s = group.thread() % kStreams;
+    const int64_t output = int64_t{unit} * kTileRows + group.thread() / kStreams % kTileRows;
+    early_weight = s < top_k ? weight[blockIdx.y * top_k + s] : 0.0f;
+    early_residual =
+        output < out_rows ? __bfloat162float(residual[blockIdx.y * out_rows + output]) : 0.0f;
+  }
+  __device__ void begin() {
 #pragma unroll
     for (int s = 0; s < kStreams; ++s) {
       ref[s] = matrix.of(expert[blockIdx.y * top_k + min(s, top_k - 1)], kept);
@@ -191,14 +202,17 @@ struct TokenDownJob {
     for (int i = group.thread(); i < kTileRows * kStreams; i += group.threads()) {
       const int s = i % kStreams;
       const int in_tile = i / kStreams;
-      const float mine = s < top_k ? weight[blockIdx.y * top_k + s] * sums.at(s, in_tile, s) : 0.0f;
+      const bool early = i == group.thread();
+      const float share = early ? early_weight : s < top_k ? weight[blockIdx.y * top_k + s] : 0.0f;
+      const float mine = share * sums.at(s, in_tile, s);
       float total = 0;
 #pragma unroll
       for (int k = 0; k < kStreams; ++k) total += __shfl_sync(~0u, mine, k, kStreams);
       const int64_t output = int64_t{unit} * kTileRows + in_tile;
       if (s != 0 || output >= out_rows) continue;
       const int64_t at = blockIdx.y * out_rows + output;
-      out[at] = __float2bfloat16_rn(__bfloat162float(residual[at]) + total);
+      out[at] =
+          __float2bfloat16_rn((early ? early_residual : __bfloat162float(residual[at])) + total);
     }
   }
 };
@@ -219,10 +233,10 @@ void run_token_down(const Stream& on, const ExpertDownArgs& args) {
   const NarrowShared shared = narrow_shared(args.down.cols, job.top_k, kStreams, 1, 0);
   job.experts = static_cast<int>(args.down.experts);
   const int64_t tokens = args.out.dim(0);
-  with_fine<kFormat>(args.down.group, [&](auto fine) {
-    const auto kernel = narrow_kernel<kFormat, kStreams, 1, fine(), TokenDownJob<kStreams>>;
+  with_scale_cols<kFormat>(args.down.group, job.weights.k_tiles, [&](auto cols, int items) {
+    const auto kernel = narrow_kernel<kFormat, kStreams, 1, cols(), TokenDownJob<kStreams>>;
     const int64_t resident = resident_blocks(on, kernel, shared.bytes());
-    const NarrowGroup group = narrow_group(job.row_tiles * tokens, job.weights.k_tiles, resident);
+    const NarrowGroup group = narrow_group(job.row_tiles * tokens, items, resident);
     const int64_t across = std::clamp<int64_t>(resident / tokens, 1,
                                                ceil_div(job.row_tiles, kNarrowWarps / group.warps));
     const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(tokens));

@@ -8,8 +8,8 @@
 namespace switchyard::cuda {
 namespace {
 
-// By registers: a head of 128 has eight streams.
-constexpr int most_tokens(int head_dim) { return head_dim == 128 ? 8 : 16; }
+// By registers.
+constexpr int most_tokens(int head_dim) { return head_dim == 64 ? 16 : 8; }
 
 // A unit: one head of q, k or v, in this order; its streams are the head's row tiles.
 template <int kStreams>
@@ -37,8 +37,27 @@ struct QkvJob {
 
   float* head;  // [groups of warps][tokens][kDim], shared
 
-  __device__ void prepare() {}
-  __device__ void begin(char* shared) { head = reinterpret_cast<float*>(shared); }
+  static constexpr int kPairs = kDim >= 64 ? kDim / 64 : 1;  // of a lane
+  // Of this warp's first token.
+  float early_sine[kPairs], early_cosine[kPairs];
+
+  __device__ void prepare(char* shared, const NarrowGroup& group) {
+    head = reinterpret_cast<float*>(shared);
+    const int t = group.thread() / 32;
+    if (t < num_tokens) angles(t, early_sine, early_cosine);
+  }
+  __device__ void begin() {}
+  __device__ void expect(int, const NarrowGroup&) {}
+  __device__ void angles(int t, float (&sine)[kPairs], float (&cosine)[kPairs]) const {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int p = 0; p < kPairs; ++p) {
+      const int i = lane + 32 * p;
+      if (i < kDim / 2) {
+        sincosf(static_cast<float>(position[t]) * inv_frequency[i], &sine[p], &cosine[p]);
+      }
+    }
+  }
   __device__ int units() const { return heads + 2 * kv_heads; }
   __device__ int rows() const { return num_tokens; }
   __device__ const __nv_bfloat16* row(int m) const { return x + int64_t{m} * weights.cols; }
@@ -92,20 +111,29 @@ struct QkvJob {
         for (int d = lane; d < kDim; d += 32) squares += mine[d] * mine[d];
         scale = rsqrtf(sum_of_warp(squares) / kDim + head_epsilon);
       }
-      for (int i = lane; i < kDim / 2; i += 32) {
+      float sine[kPairs], cosine[kPairs];
+      if (t == group.thread() / 32) {
+#pragma unroll
+        for (int p = 0; p < kPairs; ++p) {
+          sine[p] = early_sine[p];
+          cosine[p] = early_cosine[p];
+        }
+      } else {
+        angles(t, sine, cosine);
+      }
+#pragma unroll
+      for (int p = 0; p < kPairs; ++p) {
+        const int i = lane + 32 * p;
+        if (i >= kDim / 2) break;
         float a = mine[i] * scale;
         float b = mine[i + kDim / 2] * scale;
         if (head_gain != nullptr) {
           a *= head_gain[i];
           b *= head_gain[i + kDim / 2];
         }
-        float sine = 0;
-        float cosine = 1;
-        if (which(unit) != 2) {
-          sincosf(static_cast<float>(position[t]) * inv_frequency[i], &sine, &cosine);
-        }
-        store(unit, t, i, a * cosine - b * sine);
-        store(unit, t, i + kDim / 2, b * cosine + a * sine);
+        const bool rotates = which(unit) != 2;
+        store(unit, t, i, rotates ? a * cosine[p] - b * sine[p] : a);
+        store(unit, t, i + kDim / 2, rotates ? b * cosine[p] + a * sine[p] : b);
       }
     }
   }
@@ -143,11 +171,11 @@ void run(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
   job.cache_type = args.cache.key.dtype;
   job.key = args.cache.key.data;
   job.value = args.cache.value.data;
-  with_fine<kFormat>(args.q_proj.group, [&](auto fine) {
-    const auto kernel = narrow_kernel<kFormat, kStreams, kTokenTiles, fine(), QkvJob<kStreams>>;
+  with_scale_cols<kFormat>(args.q_proj.group, job.weights.k_tiles, [&](auto cols, int items) {
+    const auto kernel = narrow_kernel<kFormat, kStreams, kTokenTiles, cols(), QkvJob<kStreams>>;
     const int64_t units = job.heads + 2 * job.kv_heads;
     const int64_t resident = resident_blocks(on, kernel, shared.bytes());
-    const NarrowGroup group = narrow_group(units, job.weights.k_tiles, resident);
+    const NarrowGroup group = narrow_group(units, items, resident);
     const int64_t blocks = std::min(resident, ceil_div(units, kNarrowWarps / group.warps));
     launch(on, kernel, static_cast<unsigned>(blocks), kNarrowThreads, shared.bytes(), job, shared,
            group);

@@ -18,12 +18,21 @@ __device__ __forceinline__ uint32_t mul_bf16x2(uint32_t a, uint32_t b) {
   return d;
 }
 
-// Unscaled: codes as bf16, which holds every code of every format exactly.
+// (a & b) | c, in one instruction.
+__device__ __forceinline__ uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t d;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+
+// Unscaled: codes as bf16, which holds every code of every format exactly. Rows 8 to 15 hold codes
+// divided by kUpperRows: their scales are to be multiplied by it.
 template <WeightFormat kFormat>
 struct Tile {
   static constexpr int kBytes = static_cast<int>(tile_bytes(kFormat));
   static constexpr int kPieces = kBytes / 512;
   static constexpr bool kScaled = is_quantised(kFormat);
+  static constexpr float kUpperRows = kFormat == WeightFormat::kInt4 ? 4.0f : 1.0f;
 
   uint4 piece[kPieces];
 
@@ -43,16 +52,10 @@ struct Tile {
   __device__ __forceinline__ Fragment fragment(int j) const {
     Fragment f;
     if constexpr (kFormat == WeightFormat::kInt4) {
-      const uint32_t word = j == 0   ? piece[0].x
-                            : j == 1 ? piece[0].y
-                            : j == 2 ? piece[0].z
-                                     : piece[0].w;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        // 128 + (code + 8) is 0x4300 | (code + 8).
-        const uint32_t biased = ((word >> (4 * i)) & 0x000f000fu) | 0x43004300u;
-        f.a[i] = sub_bf16x2(biased, 0x43084308u);
-      }
+      const uint4& p = piece[0];
+      const uint32_t word = j == 0 ? p.x : j == 1 ? p.y : j == 2 ? p.z : p.w;
+      const uint32_t later = word >> 8;
+      f = {{low_codes(word), high_codes(word), low_codes(later), high_codes(later)}};
     } else if constexpr (kFormat == WeightFormat::kBf16) {
       const uint4& p = piece[j];
       f = {{p.x, p.y, p.z, p.w}};
@@ -67,12 +70,27 @@ struct Tile {
   }
 
  private:
+  // Of int4, integer instructions are what there are too many of: one for each pair of codes, and a
+  // shift for four pairs. Bits [0, 4) of a half: 128 + (code + 8) is 0x4300 | (code + 8).
+  static __device__ __forceinline__ uint32_t low_codes(uint32_t word) {
+    return sub_bf16x2(and_or(word, 0x000f000fu, 0x43004300u), 0x43084308u);
+  }
+  // Bits [4, 8) of a half, left there, are the bf16 bits of (code + 8) 2^-129: the subnormals and
+  // the first exponent are one line. Times 2^127 less 2 is code / 4.
+  static __device__ __forceinline__ uint32_t high_codes(uint32_t word) {
+    uint32_t quarters;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;"
+        : "=r"(quarters)
+        : "r"(word & 0x00f000f0u), "r"(0x7f007f00u), "r"(0xc000c000u));
+    return quarters;
+  }
   // Two codes of a byte each, selected into the low bytes of the halves.
   static __device__ __forceinline__ uint32_t of_bytes(uint32_t word, uint32_t select) {
     const uint32_t bytes = __byte_perm(word, 0u, select);
     if constexpr (kFormat == WeightFormat::kInt8) {
       // 128 + (code mod 128), less 128 or, for a negative code, 256.
-      return sub_bf16x2((bytes & 0x007f007fu) | 0x43004300u, (bytes & 0x00800080u) | 0x43004300u);
+      return sub_bf16x2(and_or(bytes, 0x007f007fu, 0x43004300u),
+                        and_or(bytes, 0x00800080u, 0x43004300u));
     } else {
       // E4M3 bits as those of a bf16 that is 2^-120 times the value, subnormals too.
       const uint32_t small = ((bytes & 0x00800080u) << 8) | ((bytes & 0x007f007fu) << 4);

@@ -211,18 +211,19 @@ class ScaledTile {
     }
   }
 
-  // The operand of step j: codes alone.
+  // The operand of step j: codes alone, in rows 8 to 15 divided by kUpperRows.
   [[nodiscard]] __device__ __forceinline__ Fragment codes(int j) const {
     return codes_.fragment(j);
   }
-  // The scales of step j, of the lane's two rows.
+  // What those are to be multiplied by, in the lane's two rows.
   [[nodiscard]] __device__ __forceinline__ float2 scales(int j) const {
     if constexpr (kFormat == WeightFormat::kBf16) {
       return {1, 1};
     } else if constexpr (kFormat == WeightFormat::kFp8) {
       return scale_[kFine ? j / 2 : 0];
     } else {
-      return __half22float2(scale_[kFine ? j / 2 : 0]);
+      const float2 scale = __half22float2(scale_[kFine ? j / 2 : 0]);
+      return {scale.x, Tile<kFormat>::kUpperRows * scale.y};
     }
   }
   // The same, twice each, as bf16: fp8's are rounded, the others fit.
