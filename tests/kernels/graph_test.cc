@@ -68,20 +68,36 @@ TEST(CpuMemory, CarriesBytesThereAndBack) {
   EXPECT_EQ(received, sent);
 }
 
-TEST(MakeBackend, MakesTheCpuBackendByNameAndByDefault) {
-  for (const char* name : {"auto", "cpu"}) {
-    const MadeBackend made = make_backend(name, {.threads = 2});
-    ASSERT_NE(made.backend, nullptr) << made.message;
-    EXPECT_EQ(made.backend->name(), "cpu");
-    EXPECT_EQ(made.message, "cpu, 2 threads");
+TEST(MakeBackend, MakesTheCpuBackendByName) {
+  const MadeBackend made = make_backend("cpu", {.threads = 2});
+  ASSERT_NE(made.backend, nullptr) << made.message;
+  EXPECT_EQ(made.backend->name(), "cpu");
+  EXPECT_EQ(made.message, "cpu, 2 threads");
+}
+
+// The device, or the CPU with the words in which the device was refused.
+TEST(MakeBackend, TakesADeviceIfThereIsOneAndElseSaysWhyNot) {
+  const MadeBackend made = make_backend("auto", {.threads = 2});
+  ASSERT_NE(made.backend, nullptr) << made.message;
+  const MadeBackend device = make_backend("cuda", {});
+  if (device.backend != nullptr) {
+    EXPECT_EQ(made.backend->name(), "cuda");
+    EXPECT_EQ(made.message, device.message);
+    return;
   }
-  EXPECT_NE(make_backend("auto", {}).backend, nullptr);
+  EXPECT_EQ(made.backend->name(), "cpu");
+  const bool built_with_it = backend_names() == std::vector<std::string>{"cpu", "cuda"};
+  const std::string why = built_with_it ? device.message : "built without CUDA";
+  EXPECT_EQ(made.message, "cpu, 2 threads (" + why + ")");
 }
 
 TEST(MakeBackend, NamesWhatThereIsWhenAskedForSomethingElse) {
   const MadeBackend made = make_backend("abacus", {});
   EXPECT_EQ(made.backend, nullptr);
-  EXPECT_EQ(made.message, "no backend \"abacus\"; this build has: auto, cpu");
+  std::string names = "auto";
+  for (const std::string& name : backend_names()) names += ", " + name;
+  EXPECT_EQ(made.message, "no backend \"abacus\"; this build has: " + names);
+  EXPECT_EQ(names.substr(0, 9), "auto, cpu");
 }
 
 TEST(ReadBandwidth, IsPlausible) {
