@@ -2,17 +2,11 @@
 // Its card (deploy/demo-model/README.md) says that int4 loses nothing.
 #include <gtest/gtest.h>
 
-#include <condition_variable>
-#include <fstream>
-#include <mutex>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "engine/engine.h"
-#include "engine/text/chat_template.h"
-#include "engine/text/chat_template_files.h"
-#include "kernels/make_backend.h"
+#include "tests/engine/run/engine_driver.h"
+#include "tests/model/demo_questions.h"
 
 namespace switchyard {
 namespace {
@@ -21,37 +15,6 @@ namespace {
 // end_to_end/demo_model_test.py.
 constexpr size_t kEvery = 4;
 constexpr size_t kLongest = 400;  // bytes
-
-size_t length_of(const nlohmann::ordered_json& messages) {
-  size_t length = 0;
-  for (const auto& message : messages) length += message.at("content").get<std::string>().size();
-  return length;
-}
-
-class Text final : public TokenSink {
- public:
-  void on_delta(AnswerDelta delta) override {
-    std::lock_guard lock(mutex_);
-    text_ += delta.text;
-  }
-  void on_end(EndOfAnswer end) override {
-    std::lock_guard lock(mutex_);
-    EXPECT_TRUE(end.status.ok()) << end.status.message();
-    ended_ = true;
-    changed_.notify_all();
-  }
-  std::string wait() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return ended_; });
-    return text_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::string text_;    // guarded by mutex_
-  bool ended_ = false;  // guarded by mutex_
-};
 
 struct Case {
   WeightPlan plan;
@@ -67,50 +30,23 @@ std::string name_of_case(const testing::TestParamInfo<Case>& chosen) {
 class DemoModel : public testing::TestWithParam<Case> {};
 
 TEST_P(DemoModel, AnswersItsHeldOutQuestions) {
-  const std::filesystem::path folder =
-      std::filesystem::path(SWITCHYARD_SOURCE_DIR) / "deploy/demo-model";
-  const auto backend = make_backend("cpu", {.threads = 2}).backend;
-  const SteadyClock clock;
   EngineOptions options;
   options.max_batch_rows = 32;
-  const Result<std::unique_ptr<Engine>> made =
-      Engine::create({.folder = folder, .plan = GetParam().plan}, options, *backend, clock, {});
-  ASSERT_TRUE(made.ok()) << made.status().message();
-  Engine& engine = **made;
-  const auto files = load_chat_template(folder);
-  ASSERT_TRUE(files.ok() && files->has_value());
-  const Result<ChatTemplate> chat = ChatTemplate::parse((*files)->source);
-  ASSERT_TRUE(chat.ok()) << chat.status().message();
-
-  std::ifstream file(folder / "eval_prompts.json");
-  const auto prompts = nlohmann::ordered_json::parse(file);
-  std::vector<std::pair<std::string, std::shared_ptr<Text>>> answers;  // wanted, given
-  for (const auto& [task, questions] : prompts.items()) {
-    for (size_t i = 0; i < questions.size(); i += kEvery) {
-      if (length_of(questions[i].at("messages")) > kLongest) continue;
-      const Result<std::string> text = chat->render({.messages = questions[i].at("messages"),
-                                                     .tools = nullptr,
-                                                     .kwargs = nullptr,
-                                                     .bos_token = (*files)->bos_token,
-                                                     .eos_token = (*files)->eos_token,
-                                                     .now = {}});
-      ASSERT_TRUE(text.ok()) << text.status().message();
-      RequestFields fields;
-      fields.id = engine.next_id();
-      fields.prompt = *engine.tokenizer().encode(*text, {.add_special_tokens = false});
-      fields.sampling.temperature = 0;
-      fields.stop.max_new_tokens = 64;
-      fields.arrival = clock.now();
-      answers.emplace_back(questions[i].at("answer"), std::make_shared<Text>());
-      fields.sink = answers.back().second;
-      Result<Request> request = Request::make(std::move(fields), engine.request_limits());
-      ASSERT_TRUE(request.ok()) << request.status().message();
-      ASSERT_TRUE(engine.submit(*std::move(request)).ok());
-    }
+  RunningEngine running({.folder = demo_model(), .plan = GetParam().plan}, options,
+                        make_backend("cpu", {.threads = 2}).backend);
+  std::vector<std::pair<std::string, std::shared_ptr<Answer>>> answers;  // wanted, given
+  for (DemoQuestion& question : demo_questions(running.engine->tokenizer(), kEvery, kLongest)) {
+    RequestFields fields = running.fields(std::move(question.prompt), 64);
+    fields.stop.ignore_eos = false;
+    answers.emplace_back(question.answer, running.ask(std::move(fields)));
   }
   ASSERT_GT(answers.size(), 60U);
   double right = 0;
-  for (const auto& [wanted, given] : answers) right += given->wait() == wanted ? 1 : 0;
+  for (const auto& [wanted, given] : answers) {
+    const EndOfAnswer end = given->wait();
+    EXPECT_TRUE(end.status.ok()) << end.status.message();
+    right += given->text() == wanted ? 1 : 0;
+  }
   const double percent = 100 * right / static_cast<double>(answers.size());
   RecordProperty("percent", std::to_string(percent));
   EXPECT_GE(percent, GetParam().least_percent) << answers.size() << " questions";

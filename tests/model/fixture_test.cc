@@ -3,100 +3,73 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <fstream>
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
-#include "engine/weights/safetensors.h"
 #include "kernels/make_backend.h"
 #include "tests/model/model_driver.h"
+#include "tests/model/stored_fixture.h"
 
 namespace switchyard {
 namespace {
 
 using Tokens = std::vector<int32_t>;
 
-constexpr int kPromptLengths[] = {1, 2, 3, 63, 64, 65, 200, 1000};
+constexpr auto& kPromptLengths = StoredFixture::kPromptLengths;
 constexpr float kTolerance = 1e-4F;  // of the logits' standard deviation
 
 int32_t best_of(const std::vector<float>& logits) {
   return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-// A fixture, loaded, and what the reference computed from it.
 class Fixture : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::path(SWITCHYARD_SOURCE_DIR) / "tests/fixtures/models" / GetParam();
     backend_ = make_backend("cpu", {.threads = 2}).backend;
     ASSERT_NE(backend_, nullptr);
-    Result<ModelConfig> config = load_model_config(folder_);
-    ASSERT_TRUE(config.ok()) << config.status().message();
-    Result<WeightStore> store = WeightStore::open(folder_, *backend_);
-    ASSERT_TRUE(store.ok()) << store.status().message();
-    Result<std::unique_ptr<const Model>> model = Model::load(*config, *std::move(store));
-    ASSERT_TRUE(model.ok()) << model.status().message();
-    model_ = *std::move(model);
-
-    std::ifstream facts(folder_ / "expected.json");
-    facts_ = nlohmann::json::parse(facts);
-    Result<MappedFile> mapped = MappedFile::open(folder_ / "expected.safetensors");
-    ASSERT_TRUE(mapped.ok());
-    Result<SafetensorsFile> expected = SafetensorsFile::open(*std::move(mapped));
-    ASSERT_TRUE(expected.ok()) << expected.status().message();
-    expected_.emplace(*std::move(expected));
+    stored_.emplace(GetParam(), *backend_);
   }
+  [[nodiscard]] const Model& model() const { return stored_->model(); }
+  [[nodiscard]] Tokens prompt(int length) const { return stored_->prompt(length); }
 
-  [[nodiscard]] const nlohmann::json& prompt_facts(int length) const {
-    return facts_.at("prompts").at(std::to_string(length));
-  }
-  [[nodiscard]] Tokens prompt(int length) const { return prompt_facts(length).at("ids"); }
-
-  // `got` is close to the rows of the expected tensor.
-  void expect_close(const ModelDriver::Logits& got, const std::string& name) const {
-    const StoredTensor& want = expected_->tensors().find(name)->second;
-    const auto vocab = static_cast<size_t>(model_->config().vocab_size);
-    ASSERT_EQ(static_cast<size_t>(want.bytes), got.size() * vocab * sizeof(float)) << name;
-    const float limit = kTolerance * facts_.at("logits_std").get<float>();
+  // `got` is close to the rows of the reference.
+  void expect_close(const ModelDriver::Logits& got, const ModelDriver::Logits& want) const {
+    ASSERT_EQ(got.size(), want.size());
+    const float limit = kTolerance * stored_->logits_std();
     for (size_t row = 0; row < got.size(); ++row) {
-      std::vector<float> values(vocab);
-      std::memcpy(values.data(), want.data + row * vocab * sizeof(float), vocab * sizeof(float));
-      for (size_t i = 0; i < vocab; ++i) {
-        ASSERT_NEAR(got[row][i], values[i], limit) << name << " row " << row << " token " << i;
+      ASSERT_EQ(got[row].size(), want[row].size());
+      for (size_t i = 0; i < got[row].size(); ++i) {
+        ASSERT_NEAR(got[row][i], want[row][i], limit)
+            << "row " << row << " of " << got.size() << ", token " << i;
       }
     }
   }
 
-  std::filesystem::path folder_;
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<const Model> model_;
-  nlohmann::json facts_;
-  std::optional<SafetensorsFile> expected_;
+  std::optional<StoredFixture> stored_;
 };
 
 TEST_P(Fixture, LogitsAreThoseOfTheReferenceAfterPromptsOfEveryLength) {
-  ModelDriver driver(*model_, *backend_);
+  ModelDriver driver(model(), *backend_);
   for (const int length : kPromptLengths) {
     driver.restart(0);
     expect_close(driver.step({{.sequence = 0, .tokens = prompt(length)}}),
-                 "logits_last_" + std::to_string(length));
+                 stored_->last_logits(length));
   }
-  for (const int length : {1, 2, 3, 65}) {
+  for (const int length : StoredFixture::kAllLogitsLengths) {
     driver.restart(0);
     expect_close(driver.step({{.sequence = 0, .tokens = prompt(length), .logits = length}}),
-                 "logits_all_" + std::to_string(length));
+                 stored_->all_logits(length));
   }
 }
 
 TEST_P(Fixture, ExpertsAreThoseOfTheReference) {
-  if (facts_.at("moe_layers").empty()) GTEST_SKIP() << "a dense model";
-  ModelDriver driver(*model_, *backend_);
+  if (!stored_->has_experts()) GTEST_SKIP() << "a dense model";
+  ModelDriver driver(model(), *backend_);
   for (const int length : kPromptLengths) {
     driver.restart(0);
     driver.step({{.sequence = 0, .tokens = prompt(length)}});
-    const nlohmann::json& facts = prompt_facts(length);
+    const nlohmann::json& facts = stored_->facts_of_prompt(length);
     const int first = facts.at("expert_rows_from_token");
     ASSERT_EQ(driver.experts().size(), facts.at("experts").size());
     for (const auto& [layer, want] : facts.at("experts").items()) {
@@ -110,7 +83,7 @@ TEST_P(Fixture, ExpertsAreThoseOfTheReference) {
 
 // All eight prompts in one batch, which the reference computed one by one.
 TEST_P(Fixture, GreedyAnswersAreThoseOfTheReference) {
-  ModelDriver driver(*model_, *backend_);
+  ModelDriver driver(model(), *backend_);
   std::vector<DriverRow> rows;
   for (const int length : kPromptLengths) {
     rows.push_back({.sequence = static_cast<int>(rows.size()), .tokens = prompt(length)});
@@ -124,13 +97,13 @@ TEST_P(Fixture, GreedyAnswersAreThoseOfTheReference) {
     }
   }
   for (size_t i = 0; i < rows.size(); ++i) {
-    EXPECT_EQ(answers[i], prompt_facts(kPromptLengths[i]).at("greedy").get<Tokens>())
+    EXPECT_EQ(answers[i], stored_->facts_of_prompt(kPromptLengths[i]).at("greedy").get<Tokens>())
         << "after the prompt of " << kPromptLengths[i];
   }
 }
 
 TEST_P(Fixture, APromptInChunksGivesTheBitsOfTheWholePrompt) {
-  ModelDriver driver(*model_, *backend_);
+  ModelDriver driver(model(), *backend_);
   const Tokens whole = prompt(200);
   const int length = static_cast<int>(whole.size());
   const ModelDriver::Logits want =
@@ -151,7 +124,7 @@ TEST_P(Fixture, APromptInChunksGivesTheBitsOfTheWholePrompt) {
 }
 
 TEST_P(Fixture, AChunkWhoseLogitsNobodyWantsStillFillsTheCaches) {
-  ModelDriver driver(*model_, *backend_);
+  ModelDriver driver(model(), *backend_);
   const Tokens whole = prompt(65);
   const ModelDriver::Logits want = driver.step({{.sequence = 0, .tokens = whole}});
   driver.restart(0);
@@ -163,8 +136,8 @@ TEST_P(Fixture, AChunkWhoseLogitsNobodyWantsStillFillsTheCaches) {
 
 // A prompt, a chunk in the middle of a prompt, and two decoding rows share a step.
 TEST_P(Fixture, RowsInABatchGetTheBitsTheyGetAlone) {
-  ModelDriver alone(*model_, *backend_);
-  ModelDriver together(*model_, *backend_);
+  ModelDriver alone(model(), *backend_);
+  ModelDriver together(model(), *backend_);
   const Tokens long_prompt = prompt(200);
   for (ModelDriver* driver : {&alone, &together}) {
     driver->step({{.sequence = 1, .tokens = {long_prompt.begin(), long_prompt.begin() + 70}}});
@@ -183,8 +156,8 @@ TEST_P(Fixture, RowsInABatchGetTheBitsTheyGetAlone) {
 }
 
 TEST_P(Fixture, AReplayedGraphGivesTheBitsOfEagerSteps) {
-  ModelDriver eager(*model_, *backend_);
-  ModelDriver replayed(*model_, *backend_);
+  ModelDriver eager(model(), *backend_);
+  ModelDriver replayed(model(), *backend_);
   std::vector<DriverRow> rows;
   for (const int length : {1, 63, 65}) {
     const DriverRow row{.sequence = static_cast<int>(rows.size()), .tokens = prompt(length)};

@@ -99,7 +99,7 @@ void ModelDriver::prepare(const std::vector<DriverRow>& rows) {
 
 void ModelDriver::forward() {
   experts_.clear();
-  const bool readable = backend_.name() == "cpu";
+  const bool computes = backend_.name() != "null";
   model_.forward({.backend = backend_,
                   .batch = batch_,
                   .caches = caches_,
@@ -108,11 +108,13 @@ void ModelDriver::forward() {
                   .logits = Tensor(logits_.data(), DType::kF32,
                                    {batch_.num_logits, model_.config().vocab_size}),
                   .on_routing = [&](int layer, const Routing& routing) {
-                    if (!readable) return;
-                    const auto top_k = static_cast<size_t>(routing.expert.dim(1));
-                    const int32_t* chosen = routing.expert.i32();
-                    for (int64_t t = 0; t < routing.expert.dim(0); ++t, chosen += top_k) {
-                      std::vector<int> row(chosen, chosen + top_k);
+                    if (!computes) return;
+                    // What is enqueued behind may write over it, so it is brought at once.
+                    std::vector<int32_t> chosen(static_cast<size_t>(routing.expert.elements()));
+                    backend_.download(chosen.data(), routing.expert.data, routing.expert.bytes());
+                    const int64_t top_k = routing.expert.dim(1);
+                    for (auto from = chosen.begin(); from != chosen.end(); from += top_k) {
+                      std::vector<int> row(from, from + top_k);
                       std::sort(row.begin(), row.end());
                       experts_[layer].push_back(std::move(row));
                     }

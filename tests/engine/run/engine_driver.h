@@ -14,6 +14,7 @@
 
 #include "engine/engine.h"
 #include "kernels/make_backend.h"
+#include "tests/support/source_dir.h"
 
 namespace switchyard {
 
@@ -24,6 +25,7 @@ class Answer final : public TokenSink {
     std::lock_guard lock(mutex_);
     EXPECT_EQ(ends_, 0) << "a delta after the end";
     tokens_.insert(tokens_.end(), delta.tokens.begin(), delta.tokens.end());
+    text_ += delta.text;
     changed_.notify_all();
   }
   void on_end(EndOfAnswer end) override {
@@ -46,17 +48,22 @@ class Answer final : public TokenSink {
     std::lock_guard lock(mutex_);
     return tokens_;
   }
+  std::string text() {
+    std::lock_guard lock(mutex_);
+    return text_;
+  }
 
  private:
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<int32_t> tokens_;  // guarded by mutex_
+  std::string text_;             // guarded by mutex_
   EndOfAnswer end_;              // guarded by mutex_
   int ends_ = 0;                 // guarded by mutex_
 };
 
 inline std::filesystem::path fixture(const std::string& name) {
-  return std::filesystem::path(SWITCHYARD_SOURCE_DIR) / "tests/fixtures/models" / name;
+  return source_dir() / "tests/fixtures/models" / name;
 }
 
 inline nlohmann::json expected_of(const std::string& name) {
@@ -81,9 +88,17 @@ struct RunningEngine {
   explicit RunningEngine(const EngineOptions& options,
                          const std::string& model = "lfm2_moe_odd",
                          EngineObserver observer = {})
-      : backend(make_backend("cpu", {.threads = 2}).backend) {
+      : RunningEngine({.folder = fixture(model)},
+                      options,
+                      make_backend("cpu", {.threads = 2}).backend,
+                      std::move(observer)) {}
+  RunningEngine(const ModelSource& source,
+                const EngineOptions& options,
+                std::unique_ptr<Backend> on,
+                EngineObserver observer = {})
+      : backend(std::move(on)) {
     Result<std::unique_ptr<Engine>> made =
-        Engine::create({.folder = fixture(model)}, options, *backend, clock, std::move(observer));
+        Engine::create(source, options, *backend, clock, std::move(observer));
     EXPECT_TRUE(made.ok()) << made.status().message();
     engine = std::move(made).value();
   }
