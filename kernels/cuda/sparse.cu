@@ -1,0 +1,257 @@
+// A block multiplies a few row tiles of weights with a tile of tokens. Weights go to registers
+// straight from memory, some stages ahead and, since they never change, before the kernel waits for
+// the one before; tokens go through shared memory. Few tokens are bound by memory: then the warps
+// of a block split the columns of one row tile. Many are bound by the tensor cores and by what
+// shared memory gives them: then a warp has 64 rows for each token it fetches.
+#include "kernels/cuda/sparse.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "kernels/cuda/sparse_tile.cuh"
+#include "kernels/cuda/wide_out.cuh"
+
+namespace switchyard::cuda {
+namespace {
+
+// How a block's warps divide its tile of the result: kRowWarps by rows, kTokenWarps by tokens; and
+// kColWarps by columns, whose sums are added up at the end.
+template <int kBlockTokens,
+          int kRowTilesOfWarp,
+          int kRowWarpsOfBlock,
+          int kTokenWarpsOfBlock,
+          int kColWarpsOfBlock,
+          int kAhead,
+          int kBlocksTogether>
+struct SparseShape {
+  static constexpr int kTokens = kBlockTokens;
+  static constexpr int kWarpRowTiles = kRowTilesOfWarp;
+  static constexpr int kRowWarps = kRowWarpsOfBlock;
+  static constexpr int kTokenWarps = kTokenWarpsOfBlock;
+  static constexpr int kColWarps = kColWarpsOfBlock;
+  static constexpr int kDepth = kAhead;                  // stages of weights in registers
+  static constexpr int kPerProcessor = kBlocksTogether;  // blocks that run together
+  static constexpr int kWarpTokens = kTokens / kTokenWarps;
+  static constexpr int kThreads = 32 * kRowWarps * kTokenWarps * kColWarps;
+  static constexpr int kRowTiles = kRowWarps * kWarpRowTiles;
+  static constexpr int kRows = kTileRows * kRowTiles;
+  static constexpr int kStages = 3;  // of tokens in shared memory: as much as sm_86 has
+  // Few tokens have fewer sums than weights: then the sums are scaled, not the weights.
+  static constexpr bool kScaleSums = kTokens == 8;
+  using Copies = TokenCopies<kTokens, 2 * kColWarps, kThreads>;
+  using Out = TileOut<kTokens, kRows, kColWarps, kThreads>;
+  static constexpr int64_t kSharedBytes =
+      std::max<int64_t>(int64_t{kStages} * Copies::kStageBytes, Out::kSharedBytes);
+};
+using OneRowTile = SparseShape<8, 1, 1, 1, 8, 3, 4>;
+using OneLongRowTile = SparseShape<8, 1, 1, 1, 16, 4, 1>;
+using Tokens32 = SparseShape<32, 1, 4, 1, 2, 4, 2>;
+using Tokens64 = SparseShape<64, 2, 4, 1, 2, 3, 1>;
+using Tokens128 = SparseShape<128, 4, 4, 2, 1, 2, 1>;
+
+// WideArgs, with k_tiles that are of 128 columns.
+template <typename Shape, bool kFine>
+__global__ void __launch_bounds__(Shape::kThreads, kFine ? 1 : Shape::kPerProcessor)
+    sparse_kernel(const __grid_constant__ WideArgs args) {
+  constexpr int kRowTiles = Shape::kWarpRowTiles;
+  constexpr int kBlocks = Shape::kWarpTokens / 8;
+  extern __shared__ __align__(128) char shared[];
+  let_next_start();
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int warp = static_cast<int>(threadIdx.x / 32);
+  const int col_warp = warp % Shape::kColWarps;
+  const int token_warp = warp / Shape::kColWarps % Shape::kTokenWarps;
+  const int row_warp = warp / (Shape::kColWarps * Shape::kTokenWarps);
+
+  const int begin = args.k_tiles * static_cast<int>(blockIdx.z) / args.splits;
+  const int end = args.k_tiles * (static_cast<int>(blockIdx.z) + 1) / args.splits;
+  const int item = static_cast<int>(args.tokens_fastest ? blockIdx.x : blockIdx.y);
+  Place place;
+  place.first = item * Shape::kTokens;
+  place.count = min(Shape::kTokens, args.tokens - place.first);
+  place.row_block = static_cast<int>(args.tokens_fastest ? blockIdx.y : blockIdx.x);
+  place.begin = 2 * begin;
+  place.end = 2 * end;
+
+  // Beyond the matrix, its last row tile again.
+  const int last_row_tile = (args.rows - 1) / kTileRows;
+  const int first_row_tile = place.row_block * Shape::kRowTiles + row_warp * kRowTiles;
+  SparseTile<kFine> weights[Shape::kDepth][kRowTiles];
+  const auto load_weights = [&](SparseTile<kFine>(&to)[kRowTiles], int stage) {
+    const int tile = begin + stage * Shape::kColWarps + col_warp;
+    if (tile >= end) return;
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) {
+      const int row_tile = min(first_row_tile + r, last_row_tile);
+      to[r].load(static_cast<const char*>(args.data[0]) +
+                     int64_t{row_tile * args.k_tiles + tile} * kSparseTileBytes,
+                 static_cast<const __half2*>(args.scale[0]) + int64_t{row_tile * args.groups} * 8,
+                 tile, args.group_shift, args.groups);
+    }
+  };
+#pragma unroll
+  for (int d = 0; d < Shape::kDepth; ++d) load_weights(weights[d], d);
+
+  wait_for_previous();
+  const typename Shape::Copies copies(args, place);
+  const auto copy_stage = [&](int stage) {
+    copies.start(shared + stage % Shape::kStages * Shape::Copies::kStageBytes,
+                 place.begin + stage * Shape::kColWarps * 2);
+    commit_copies();
+  };
+#pragma unroll
+  for (int s = 0; s < Shape::kStages - 1; ++s) copy_stage(s);
+
+  float sum[kRowTiles][kBlocks][4] = {};
+  // What this lane gives ldmatrix: a row, a token, of matrix lane / 8, eight columns.
+  const uint32_t lane_tokens = shared_address(shared) + col_warp * 2 * Shape::Copies::kTileBytes +
+                               (token_warp * Shape::kWarpTokens + lane % 8) * 128 +
+                               ((lane / 8 ^ lane % 8) << 4);
+  const auto multiply = [&](const SparseTile<kFine>(&tile)[kRowTiles], uint32_t tokens) {
+    float unscaled[kRowTiles][kBlocks][4] = {};
+    for_each_constant<4>([&](auto j) {
+      Fragment a[kRowTiles];
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r) {
+        if constexpr (Shape::kScaleSums) {
+          a[r] = tile[r].codes(j);
+        } else {
+          a[r] = tile[r].scaled(j);
+        }
+      }
+      // Chunk c of a row of tokens lies at c ^ (row % 8): the upper four are 4 (64 bytes) away.
+      const uint32_t from = (tokens + j / 2 * Shape::Copies::kTileBytes) ^ (j % 2 * 64);
+#pragma unroll
+      for (int n = 0; n < kBlocks; ++n) {
+        uint32_t b[4];
+        load_matrices(b, from + n * 8 * 128);
+#pragma unroll
+        for (int r = 0; r < kRowTiles; ++r) {
+          if constexpr (Shape::kScaleSums) {
+            mma_sparse<j % 2>(unscaled[r][n], a[r], b, tile[r].indices(j));
+          } else {
+            mma_sparse<j % 2>(sum[r][n], a[r], b, tile[r].indices(j));
+          }
+        }
+      }
+      if constexpr (Shape::kScaleSums && (kFine || j == 3)) {
+#pragma unroll
+        for (int r = 0; r < kRowTiles; ++r) {
+          const float2 scale = tile[r].scales(j);
+#pragma unroll
+          for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              sum[r][n][i] += (i < 2 ? scale.x : scale.y) * unscaled[r][n][i];
+              unscaled[r][n][i] = 0;
+            }
+          }
+        }
+      }
+    });
+  };
+  const int stages = (end - begin + Shape::kColWarps - 1) / Shape::kColWarps;
+  for (int first = 0; first < stages; first += Shape::kDepth) {
+    for_each_constant<Shape::kDepth>([&](auto d) {
+      const int stage = first + d;
+      if (stage >= stages) return;
+      wait_for_copies<Shape::kStages - 2>();
+      __syncthreads();
+      copy_stage(stage + Shape::kStages - 1);
+      if (begin + stage * Shape::kColWarps + col_warp < end) {
+        multiply(weights[d], lane_tokens + stage % Shape::kStages * Shape::Copies::kStageBytes);
+      }
+      load_weights(weights[d], stage + Shape::kDepth);
+    });
+  }
+  wait_for_copies<0>();
+
+  auto* out = reinterpret_cast<float*>(shared);
+  using Out = typename Shape::Out;
+  Out::run(args, place, out, [&](int from) {
+#pragma unroll
+    for (int n = 0; n < kBlocks; ++n) {
+      const int token = token_warp * Shape::kWarpTokens + n * 8;
+      if (token < from || token >= from + Out::kChunk) continue;
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r) {
+        float* to = out + col_warp * Out::kCopyFloats +
+                    (token - from + lane % 4 * 2) * Out::kStride +
+                    (row_warp * kRowTiles + r) * kTileRows + lane / 4;
+        to[0] = sum[r][n][0];
+        to[Out::kStride] = sum[r][n][1];
+        to[8] = sum[r][n][2];
+        to[Out::kStride + 8] = sum[r][n][3];
+      }
+    }
+  });
+}
+
+template <typename Shape>
+int64_t blocks_of(const WideArgs& args) {
+  return ceil_div(args.rows, Shape::kRows) * ceil_div(args.tokens, Shape::kTokens);
+}
+
+template <typename Shape>
+void launch_shape(const Stream& on, WideArgs args) {
+  const int64_t items = ceil_div(args.tokens, Shape::kTokens);
+  const int64_t blocks = blocks_of<Shape>(args);
+  // Splits of the columns, where blocks are too few to keep the memory busy.
+  const int64_t together = Shape::kScaleSums ? 1 : Shape::kPerProcessor;
+  const int64_t most =
+      std::min<int64_t>({args.k_tiles / (2 * Shape::kColWarps),
+                         on.partial_bytes() / (blocks * Shape::kTokens * Shape::kRows * 4),
+                         blocks <= Stream::kCounters ? 8 : 1});
+  args.splits = static_cast<int>(
+      std::clamp<int64_t>(on.multiprocessors * together / blocks, 1, std::max<int64_t>(most, 1)));
+  // Blocks that run together share the smaller operand, and the larger is read once.
+  const int64_t x_bytes = int64_t{args.tokens} * args.cols * 2;
+  args.tokens_fastest =
+      items > 1 && x_bytes < row_tiles(args.rows) * args.k_tiles * kSparseTileBytes;
+  const auto kernel =
+      args.group_shift == 7 ? sparse_kernel<Shape, false> : sparse_kernel<Shape, true>;
+  launch(on, kernel, wide_grid(args, Shape::kRows, items), Shape::kThreads, Shape::kSharedBytes,
+         args);
+}
+
+bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
+
+}  // namespace
+
+void sparse_product(const Stream& on, const SparseProduct& product) {
+  const SparseWeight& weight = product.weight;
+  if (product.rows == 0) return;
+  CHECK(weight.group == 32 || weight.group == 64 || weight.group == 128);
+  CHECK(aligned(weight.data) && product.out_stride >= weight.rows);
+  CHECK(product.out_type == DType::kBf16 || product.out_type == DType::kF32);
+  WideArgs args;
+  args.x = product.x;
+  args.x_aligned = aligned(product.x) && weight.cols % 8 == 0;
+  args.rows = static_cast<int>(weight.rows);
+  args.cols = static_cast<int>(weight.cols);
+  args.group_shift = std::countr_zero(static_cast<unsigned>(weight.group));
+  args.groups = static_cast<int>(groups_of(weight.group, weight.cols));
+  args.k_tiles = static_cast<int>(sparse_col_tiles(weight.cols));
+  args.data[0] = weight.data;
+  args.scale[0] = weight.scale;
+  args.tokens = static_cast<int>(product.rows);
+  args.out = product.out;
+  args.out_f32 = product.out_type == DType::kF32;
+  args.out_stride = product.out_stride;
+  args.out_aligned = aligned(product.out) && product.out_stride % 8 == 0;
+  args.partials = static_cast<float*>(on.partials());
+  args.counters = on.counters();
+  if (args.tokens <= 8) {
+    if (args.k_tiles >= 2 * OneLongRowTile::kColWarps)
+      return launch_shape<OneLongRowTile>(on, args);
+    return launch_shape<OneRowTile>(on, args);
+  }
+  if (args.tokens <= 32) return launch_shape<Tokens32>(on, args);
+  // The largest tile where it keeps most of the device busy.
+  if (args.tokens <= 64 || blocks_of<Tokens128>(args) * 4 < int64_t{on.multiprocessors} * 3) {
+    return launch_shape<Tokens64>(on, args);
+  }
+  return launch_shape<Tokens128>(on, args);
+}
+
+}  // namespace switchyard::cuda
