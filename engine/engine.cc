@@ -19,6 +19,16 @@ constexpr int64_t kDefaultKvBytes = int64_t{1} << 30;   // in memory shared with
 constexpr int64_t kDeviceReserve = int64_t{512} << 20;  // left free of a device's own memory
 constexpr auto kRetrySoon = std::chrono::milliseconds(500);
 
+// A device is busy with more at once than a CPU, and done with it sooner.
+EngineOptions with_batch_limits(EngineOptions options, const Backend& backend) {
+  const bool computes_on_host = backend.reads_host_memory();
+  if (options.max_batch_rows == 0) options.max_batch_rows = computes_on_host ? 64 : 256;
+  if (options.max_batch_tokens == 0) {
+    options.max_batch_tokens = std::max(computes_on_host ? 512 : 8192, options.max_batch_rows);
+  }
+  return options;
+}
+
 Status check(const EngineOptions& options) {
   const auto at_least = [](std::string_view name, int64_t value, int64_t least) {
     return value >= least ? Status() : Status::invalid(name, "is ", value, ", at least ", least);
@@ -170,10 +180,11 @@ struct Engine::Parts {
 };
 
 Result<std::unique_ptr<Engine>> Engine::create(const ModelSource& source,
-                                               const EngineOptions& wanted,
+                                               const EngineOptions& asked,
                                                Backend& backend,
                                                const Clock& clock,
                                                EngineObserver observer) {
+  const EngineOptions wanted = with_batch_limits(asked, backend);
   if (Status status = check(wanted); !status.ok()) return status;
   Result<ModelConfig> config = load_model_config(source.folder);
   if (!config) return config.status();
@@ -213,6 +224,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const ModelSource& source,
        .kv_type = options.kv_type,
        .graph_rows = options.graph_rows});
   if (!runner) return runner.status();
+  (*runner)->warm_up();
 
   return std::unique_ptr<Engine>(
       new Engine(std::make_unique<Parts>(Parts::Loaded{.options = options,

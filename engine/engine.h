@@ -22,8 +22,10 @@
 namespace switchyard {
 
 struct EngineOptions {
-  int max_batch_tokens = 512;  // of one step, >= max_batch_rows; longer prompts come in chunks
-  int max_batch_rows = 64;     // sequences that run at once
+  // Of one step, >= max_batch_rows; longer prompts come in chunks. 0: 8192, or 512 on a backend
+  // that computes in host memory; more if there are more rows.
+  int max_batch_tokens = 0;
+  int max_batch_rows = 0;      // sequences that run at once; 0: 256, or 64 there
   int max_queue = 1024;        // accepted and not yet running
   int max_context_tokens = 0;  // prompt and answer; 0: the model's
   // 0: what max_batch_rows full contexts need, at most 1 GiB, or what a device of its own memory

@@ -67,9 +67,11 @@ void declare_flags(CLI::App& app, RawConfig& raw) {
                  "What calls on an aged connection may still take")
       ->group(network);
 
-  app.add_option("--max-batch-tokens", config.max_batch_tokens, "Tokens of one step")
+  app.add_option("--max-batch-tokens", config.max_batch_tokens,
+                 "Tokens of one step; 0: 8192, or 512 on a CPU")
       ->group(capacity);
-  app.add_option("--max-batch-rows", config.max_batch_rows, "Sequences that run at once")
+  app.add_option("--max-batch-rows", config.max_batch_rows,
+                 "Sequences that run at once; 0: 256, or 64 on a CPU")
       ->group(capacity);
   app.add_option("--max-context", config.max_context_tokens,
                  "Prompt and answer in tokens; 0: the model's")
@@ -141,8 +143,8 @@ struct Range {
 Status check_ranges(const Config& config) {
   const std::array ranges = {
       Range{"--threads", config.threads, 0, 4096},
-      Range{"--max-batch-tokens", config.max_batch_tokens, 1, 1 << 20},
-      Range{"--max-batch-rows", config.max_batch_rows, 1, 1 << 16},
+      Range{"--max-batch-tokens", config.max_batch_tokens, 0, 1 << 20},
+      Range{"--max-batch-rows", config.max_batch_rows, 0, 1 << 16},
       Range{"--max-context", config.max_context_tokens, 0, INT_MAX},
       Range{"--kv-memory", config.kv_memory_bytes, 0, INT64_MAX},
       Range{"--kv-block-tokens", config.kv_block_tokens, 1, 4096},

@@ -35,8 +35,8 @@ struct Config {
   bool reflection = true;
   bool vllm_metrics = true;  // /metrics has vLLM's names too
 
-  int max_batch_tokens = 512;
-  int max_batch_rows = 64;
+  int max_batch_tokens = 0;     // 0: the engine's choice
+  int max_batch_rows = 0;       // 0: the engine's choice
   int max_context_tokens = 0;   // 0: the model's
   int64_t kv_memory_bytes = 0;  // 0: the engine's choice
   int kv_block_tokens = 64;

@@ -86,6 +86,8 @@ int serve(const Config& config) {
   log.info("loaded", {{"model", config.model_name},
                       {"backend", (*serving)->backend_message},
                       {"weight_bytes", (*serving)->engine->weight_bytes()},
+                      {"max_batch_tokens", (*serving)->engine->options().max_batch_tokens},
+                      {"max_batch_rows", (*serving)->engine->options().max_batch_rows},
                       {"kv_blocks", (*serving)->engine->load().kv_blocks_total},
                       {"seconds", node.metrics().load_seconds.load()}});
   node.publish(std::move(*serving));

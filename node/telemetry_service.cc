@@ -27,8 +27,6 @@ v1::NodeState state_of(NodeState state) {
 }
 
 void write_limits(const Config& config, v1::GetNodeInfoResponse& out) {
-  out.set_max_batch_tokens(config.max_batch_tokens);
-  out.set_max_batch_rows(config.max_batch_rows);
   out.set_max_queue(config.max_queue);
   out.set_max_queue_tokens(config.max_queue_tokens);
   out.set_max_message_bytes(config.max_message_bytes);
@@ -38,6 +36,8 @@ void write_engine(const Serving& serving, v1::GetNodeInfoResponse& out) {
   const EngineLoad load = serving.engine->load();
   out.set_backend(std::string(serving.backend->name()));
   out.set_kv_block_tokens(serving.engine->options().kv_block_tokens);
+  out.set_max_batch_tokens(serving.engine->options().max_batch_tokens);
+  out.set_max_batch_rows(serving.engine->options().max_batch_rows);
   out.set_kv_blocks(load.kv_blocks_total);
   out.set_state_slots(load.state_slots_total);
   out.set_max_context_tokens(serving.engine->request_limits().context_tokens);

@@ -20,6 +20,8 @@ class GraphCache {
   // `buckets`: row counts, in any order; none: every step is eager.
   explicit GraphCache(std::vector<int> buckets);
 
+  [[nodiscard]] const std::vector<int>& buckets() const { return buckets_; }  // rising
+
   // The counts that a step is padded to; nothing: it runs as it is.
   [[nodiscard]] std::optional<PaddedCounts> bucket_for(const PaddedCounts& exact) const;
 

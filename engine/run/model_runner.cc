@@ -53,12 +53,21 @@ ModelRunner::ModelRunner(const Model& model,
       builder_(limits.batch),
       graphs_(limits.graph_rows) {}
 
+void ModelRunner::warm_up() {
+  for (const int rows : graphs_.buckets()) {
+    const HostBatch host = builder_.build({}, {.tokens = rows, .rows = rows, .logits = rows});
+    upload(host);
+    graphs_.run(backend_, host.counts, [&] { compute(host); });
+  }
+  backend_.synchronize();
+}
+
 void ModelRunner::launch(const StepPlan& plan) {
   const PaddedCounts exact = exact_counts(plan);
   CHECK(exact.tokens > 0);
   const std::optional<PaddedCounts> bucket = graphs_.bucket_for(exact);
   const HostBatch host = builder_.build(plan, bucket.value_or(exact));
-  backend_.upload(memory_.batch.data(), host.block.data(), static_cast<int64_t>(host.block.size()));
+  upload(host);
   if (bucket) {
     graphs_.run(backend_, *bucket, [&] { compute(host); });
   } else {
@@ -68,6 +77,10 @@ void ModelRunner::launch(const StepPlan& plan) {
 }
 
 StepTokens ModelRunner::collect() { return sampler_.collect(); }
+
+void ModelRunner::upload(const HostBatch& host) {
+  backend_.upload(memory_.batch.data(), host.block.data(), static_cast<int64_t>(host.block.size()));
+}
 
 // Enqueues ops alone, and from the batch's counts and fixed addresses alone: a graph may keep them.
 void ModelRunner::compute(const HostBatch& host) {

@@ -34,6 +34,10 @@ class ModelRunner {
                                                      Backend& backend,
                                                      const RunnerLimits& limits);
 
+  // Captures the graph of every bucket and runs each once, on padding rows alone, so that no step
+  // pays for that. Returns when the device is done. Before the first launch.
+  void warm_up();
+
   // Enqueues a committed plan that computes something. Where its rows have a token that is still
   // being drawn (PlannedRow::drawn_in_row), the last launch draws it. At most kMostStepsInFlight
   // are launched and not collected.
@@ -54,6 +58,7 @@ class ModelRunner {
               const RunnerLimits& limits,
               Memory memory,
               Sampler sampler);
+  void upload(const HostBatch& host);
   void compute(const HostBatch& host);
 
   const Model& model_;

@@ -227,7 +227,7 @@ TEST(EngineCreate, SaysWhatIsWrongWithItsOptions) {
     return Engine::create({.folder = fixture("lfm2_moe_odd")}, options, *backend, clock, {})
         .status();
   };
-  EXPECT_EQ(failure([](EngineOptions& o) { o.max_batch_rows = 0; }).field(), "max_batch_rows");
+  EXPECT_EQ(failure([](EngineOptions& o) { o.max_batch_rows = -1; }).field(), "max_batch_rows");
   EXPECT_EQ(failure([](EngineOptions& o) { o.max_batch_tokens = 1; }).field(), "max_batch_tokens");
   EXPECT_EQ(failure([](EngineOptions& o) { o.kv_memory_bytes = 100; }).field(), "kv_memory_bytes");
   EXPECT_EQ(failure([](EngineOptions& o) { o.graph_rows = {65}; }).field(), "graph_rows");
