@@ -90,10 +90,11 @@ EngineOptions engine_options(const BenchOptions& options,
   engine.max_queue = std::max(engine.max_queue, engine.max_batch_rows);
   engine.max_batch_tokens =
       options.max_batch_tokens > 0 ? std::max(options.max_batch_tokens, engine.max_batch_rows) : 0;
-  // A case whose prompts take many steps lets its first rows decode for as long.
+  // A case whose prompts take many steps lets its first rows decode for as long. Beside that, what
+  // BenchEngine adds: warm-up, spare steps and a block of cache.
   const int step_tokens = engine.max_batch_tokens > 0 ? engine.max_batch_tokens : kFewestTokens;
   const int64_t context =
-      longest + steps + 32 + int64_t{engine.max_batch_rows} * longest / step_tokens;
+      longest + steps + 160 + int64_t{engine.max_batch_rows} * longest / step_tokens;
   engine.max_context_tokens = static_cast<int>(std::min<int64_t>(context, 1 << 30));
   // On the host: what all rows can need, and only what is used is taken.
   engine.kv_memory_bytes = backend.reads_host_memory() ? int64_t{1} << 40 : 0;

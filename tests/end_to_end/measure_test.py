@@ -54,13 +54,35 @@ class BenchTest(unittest.TestCase):
             self.assertAlmostEqual(row["share_of_floor"], floor_seconds / row["seconds"], places=6)
             tokens = row["batch"] * (row["context"] if row["case"] == "prefill" else 1)
             self.assertAlmostEqual(row["tokens_per_second"] * row["seconds"], tokens, places=3)
+            self.assertGreaterEqual(row["p95_seconds"], row["seconds"])
         self.assertEqual(printed.count("decode"), 4)
+        self.assertEqual(figures["schema"], "switchyard-bench/1")
 
         one, four = figures["rows"][0], figures["rows"][1]
         active_bytes = json.loads(run("inspect", DEMO_MODEL, "--json").stdout)["weight_bytes_per_token_bf16"]
         self.assertGreater(one["floor_bytes"], active_bytes)
         self.assertLess(one["floor_bytes"], active_bytes * 1.1)
         self.assertGreater(four["floor_bytes"], one["floor_bytes"])  # four rows choose more experts
+
+    def test_times_each_kind_of_op_of_a_step(self):
+        printed, figures = self.bench("--model", DEMO_MODEL, "--batch", "2", "--prefill", "40", "--decode-steps", "4",
+                                      "--prefill-runs", "1", "--by-op")
+        config = json.loads((DEMO_MODEL / "config.json").read_text())
+        for row in figures["rows"]:
+            calls = {op["op"]: op["calls"] for op in row["ops"]}
+            self.assertEqual(calls["attention"] + calls["short_conv"], config["num_hidden_layers"])
+            self.assertEqual(calls["route"], calls["expert_down"])
+            self.assertEqual(sum(calls.values()), row["dependent_steps"])
+            self.assertAlmostEqual(sum(op["floor_bytes"] for op in row["ops"]) / row["floor_bytes"], 1, places=1)
+            self.assertGreater(row["replay_seconds"], 0)
+        self.assertEqual(printed.count("expert_up"), 2)
+
+    def test_skips_what_does_not_fit_and_says_why(self):
+        printed, figures = self.bench("--model", DEMO_MODEL, "--batch", "1", "--context", "64,100000",
+                                      "--decode-steps", "4", "--prefill", "32")
+        self.assertEqual([row["context"] for row in figures["rows"]], [64, 32])
+        self.assertEqual([skipped["context"] for skipped in figures["skipped"]], [100000])
+        self.assertRegex(printed, "skipped: .*4096")
 
     def test_needs_only_a_config_when_weights_are_random(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +91,7 @@ class BenchTest(unittest.TestCase):
             self.assertEqual([row["batch"] for row in figures["rows"]], [2, 1])
 
     def test_refuses_what_does_not_fit_the_model(self):
-        long = run("bench", "--model", DEMO_MODEL, "--context", "100000")
+        long = run("bench", "--model", DEMO_MODEL, "--context", "100000", "--prefill", "100000")
         self.assertEqual(long.returncode, 1)
         self.assertIn("4096", long.stderr)
         self.assertEqual(run("bench", "--model", DEMO_MODEL, "--batch", "0").returncode, 2)
