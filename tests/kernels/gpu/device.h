@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -130,6 +131,13 @@ class Device : public testing::Test {
   std::unique_ptr<Backend> backend_;
   std::vector<Buffer> buffers_;
 };
+
+// Whether a case of this many multiplications is left out. Under a tool that makes kernels hundreds
+// of times slower the environment says how many are too many (deploy/gpu_test.sh).
+inline bool too_large(int64_t multiplications) {
+  const char* most = std::getenv("SWITCHYARD_TEST_MULTIPLICATIONS");
+  return most != nullptr && multiplications > std::atoll(most);
+}
 
 inline float round_bits(float value, DType dtype) {
   return reference::widen_bits(reference::narrow_bits(value, dtype), dtype);

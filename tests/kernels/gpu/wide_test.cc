@@ -74,6 +74,7 @@ TEST_F(Wide, MultipliesAndAddsTheResidualInPlace) {
     for (const WeightFormat format : kFormats) {
       for (const Shape& shape : kShapes) {
         const auto [rows, outputs, cols] = shape;
+        if (too_large(rows * outputs * cols)) continue;
         SCOPED_TRACE(describe(format, shape, capability));
         const Owned x = Owned::random(DType::kBf16, {rows, cols}, 1);
         const Owned w = Owned::random(DType::kBf16, {outputs, cols}, 2, 0.3);
@@ -140,6 +141,7 @@ TEST_F(Wide, GatesOneProductWithAnother) {
     for (const WeightFormat format : kFormats) {
       for (const Shape& shape : kShapes) {
         const auto [rows, outputs, cols] = shape;
+        if (too_large(rows * outputs * cols)) continue;
         SCOPED_TRACE(describe(format, shape, capability));
         const double spread = 1 / std::sqrt(static_cast<double>(cols));
         const Owned x = Owned::random(DType::kBf16, {rows, cols}, 1);
@@ -247,6 +249,7 @@ TEST_F(WideOfExperts, MultipliesWhatChoseThem) {
   for (const int capability : capabilities()) {
     on_.capability = capability;
     for (const ExpertCase& test : cases) {
+      if (too_large(test.tokens * test.top_k * 48 * 128)) continue;
       for (const WeightFormat format : kFormats) {
         SCOPED_TRACE(std::string(name_of(format)) + ", " + std::to_string(test.tokens) +
                      " tokens, " + std::to_string(test.experts) + " experts on " +
