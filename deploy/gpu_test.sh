@@ -97,7 +97,7 @@ racecheck_filter() {  # PROGRAM
     *) echo '*' ;;
   esac
 }
-racecheck_multiplications=3000000
+racecheck_multiplications=2000000
 
 # One program, and a line for the table in LOG.row.
 run_one() {  # NAME [TOOL]
