@@ -9,14 +9,14 @@ namespace switchyard::cuda {
 namespace {
 
 // Beyond this many entries an expert, on average, tiles of x pay.
-constexpr int64_t kNarrowEntries = 16;
+constexpr int64_t kNarrowEntries = 4;
 // Up to this many tokens each reads its experts for itself, which saves a step.
 constexpr int64_t kTokensApart = 4;
 constexpr int64_t kTokensApartTopK = 8;
 
 bool narrow(const Stream& on, const Routing& routing, const ExpertWeight& weight) {
   return routing.order.dim(0) <= kNarrowEntries * weight.experts &&
-         narrow_rows(on, weight.cols) >= 32;
+         narrow_rows(on, weight.cols) >= 16;
 }
 
 __nv_bfloat16* bf16(const Tensor& tensor) { return static_cast<__nv_bfloat16*>(tensor.data); }

@@ -48,6 +48,7 @@ struct ProductJob {
   }
   template <typename Sums>
   __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
+#pragma unroll 1
     for (int i = group.thread(); i < kTileRows * num_rows; i += group.threads()) {
       const int in_tile = i % kTileRows;
       const int m = i / kTileRows;
@@ -73,7 +74,6 @@ template <WeightFormat kFormat, int kStreams, int kTokenTiles>
 void run(const Stream& on, const NarrowProduct& product) {
   const Weight& weight = product.weight;
   const int64_t rows = product.input.rows().dim(0);
-  const NarrowShared shared = narrow_shared(weight.cols, rows, kStreams, kTokenTiles, 0);
   ProductJob<kStreams> job{};
   job.weights = narrow_weights(weight.cols, weight.group);
   job.x = static_cast<const __nv_bfloat16*>(product.input.x.data);
@@ -93,6 +93,8 @@ void run(const Stream& on, const NarrowProduct& product) {
   job.residual = product.residual;
   with_scale_cols<kFormat>(weight.group, job.weights.k_tiles, [&](auto cols, int items) {
     const auto kernel = narrow_kernel<kFormat, kStreams, kTokenTiles, cols(), ProductJob<kStreams>>;
+    const NarrowShared shared =
+        narrow_shared<kFormat, kStreams, cols()>(weight.cols, rows, kTokenTiles, 0);
     const int64_t resident = resident_blocks(on, kernel, shared.bytes());
     const NarrowGroup group = narrow_group(job.row_tiles, items, resident);
     const int64_t blocks = std::min(resident, ceil_div(job.row_tiles, kNarrowWarps / group.warps));
@@ -104,9 +106,9 @@ void run(const Stream& on, const NarrowProduct& product) {
 }  // namespace
 
 int narrow_rows(const Stream& on, int64_t cols) {
-  for (const int rows : {32, 16, 8}) {
-    // The widest use: four streams, and as much for a job as its sums take.
-    const NarrowShared shared = narrow_shared(cols, rows, 4, rows / 8, 32 << 10);
+  for (const int rows : {16, 8}) {
+    // The widest use: two streams of bf16.
+    const NarrowShared shared = narrow_shared<WeightFormat::kBf16, 2, 64>(cols, rows, rows / 8, 0);
     if (shared.bytes() <= on.shared_bytes) return rows;
   }
   return 0;

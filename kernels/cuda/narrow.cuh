@@ -1,9 +1,10 @@
 // The kernel behind every product with few rows of x. A unit is a few row tiles of weights
 // ("streams") against all rows of x. A group of warps computes a unit: each takes a range of the
-// columns and streams them through a ring of registers, the sums meet in shared memory, and the
-// job's epilogue turns them into results. More units than warps: a group is one warp and goes from
-// unit to unit; fewer: a group is a block, for the shortest way from weights to results. The ring
-// is filled before the kernel waits for the one before it, where the job knows its weights then.
+// columns and copies them through a ring of stages of its own, the sums meet in shared memory, and
+// the job's epilogue turns them into results. More units than warps: a group is one warp and goes
+// from unit to unit; fewer: a group is a block, for the shortest way from weights to results. The
+// ring is filled before the kernel waits for the one before it, where the job knows its weights
+// then.
 //
 // A Job is a plain struct, passed by value, with
 //   NarrowWeights weights     shape of the streams' matrices
@@ -43,23 +44,28 @@ struct NarrowGroup {
   }
 };
 
-// Shared memory: x as [rows][stride] bf16, the warps' sums, the rows' sums of squares, and what the
-// job wants.
+// Shared memory: the warps' rings, x as [rows][stride] bf16, the rows' sums of squares, the warps'
+// sums, and what the job wants.
 struct NarrowShared {
+  int64_t ring_bytes;
   int x_stride;  // elements; rows start 16 bytes apart modulo 128, so that ldmatrix has no conflict
   int64_t x_bytes, sum_bytes, job_bytes;
 
   static constexpr int64_t kSquareBytes = int64_t{kNarrowMaxRows} * kNarrowWarps * 4;
-  [[nodiscard]] int64_t bytes() const { return x_bytes + sum_bytes + kSquareBytes + job_bytes; }
+  [[nodiscard]] int64_t bytes() const {
+    return ring_bytes + x_bytes + kSquareBytes + sum_bytes + job_bytes;
+  }
 };
 
-// `cols`, `rows` of x; sums of that many streams and tiles of 8 rows.
-inline NarrowShared narrow_shared(
-    int64_t cols, int64_t rows, int streams, int token_tiles, int64_t job_bytes) {
+// `cols` and `rows` of x.
+template <WeightFormat kFormat, int kStreams, int kScaleCols>
+NarrowShared narrow_shared(int64_t cols, int64_t rows, int token_tiles, int64_t job_bytes) {
+  using Stage = NarrowStage<kFormat, kStreams, kScaleCols>;
   const int64_t stride = col_tiles(cols) * kTileCols + 8;
-  return {.x_stride = static_cast<int>(stride),
+  return {.ring_bytes = int64_t{kNarrowWarps} * Stage::kRing * Stage::kBytes,
+          .x_stride = static_cast<int>(stride),
           .x_bytes = rows * stride * 2,
-          .sum_bytes = int64_t{kNarrowWarps} * streams * kTileRows * token_tiles * 8 * 4,
+          .sum_bytes = int64_t{kNarrowWarps} * kStreams * kTileRows * token_tiles * 8 * 4,
           .job_bytes = job_bytes};
 }
 
@@ -84,8 +90,9 @@ struct NarrowSums {
   __device__ __forceinline__ float at(int s, int row, int m) const {
     constexpr int kWarpSums = kStreams * kTileRows * kTokenTiles * 8;
     const float* mine = sums + (s * kTileRows + row) * (kTokenTiles * 8) + m;
-    float total = mine[0];
-    for (int w = 1; w < warps; ++w) total += mine[w * kWarpSums];
+    float total = 0;
+#pragma unroll
+    for (int w = 0; w < kNarrowWarps; ++w) total += w < warps ? mine[w * kWarpSums] : 0.0f;
     return total;
   }
 };
@@ -94,32 +101,33 @@ template <WeightFormat kFormat, int kStreams, int kTokenTiles, int kScaleCols, t
 __global__ void __launch_bounds__(kNarrowThreads,
                                   kStreams* kTokenTiles <= 4 && kStreams < 4 ? 2 : 1)
     narrow_kernel(Job job, NarrowShared layout, NarrowGroup group) {
-  using Item = NarrowItem<kFormat, kStreams, kScaleCols>;
-  constexpr int kRing = ring_of<Item, kTokenTiles>();
+  using Stage = NarrowStage<kFormat, kStreams, kScaleCols>;
   extern __shared__ __align__(16) char shared[];
-  auto* x = reinterpret_cast<__nv_bfloat16*>(shared);
-  auto* squares = reinterpret_cast<float*>(shared + layout.x_bytes);
-  auto* sums = reinterpret_cast<float*>(shared + layout.x_bytes + NarrowShared::kSquareBytes);
-  char* job_shared = shared + layout.x_bytes + layout.sum_bytes + NarrowShared::kSquareBytes;
+  auto* x = reinterpret_cast<__nv_bfloat16*>(shared + layout.ring_bytes);
+  auto* squares = reinterpret_cast<float*>(shared + layout.ring_bytes + layout.x_bytes);
+  auto* sums = squares + NarrowShared::kSquareBytes / 4;
+  char* job_shared = reinterpret_cast<char*>(sums) + layout.sum_bytes;
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   const int in_group = warp % group.warps;
   let_next_start();
   job.prepare(job_shared, group);
 
-  Item ring[kRing];
+  char* const ring = shared + warp * Stage::kRing * Stage::kBytes + lane * 16;
+  const uint32_t ring_address = shared_address(ring);
   NarrowCursor<kFormat, kStreams, kScaleCols> ahead;
-  const int all_items = job.weights.k_tiles / Item::kTiles;
+  const int all_stages = job.weights.k_tiles / Stage::kTiles;
   ahead.unit = blockIdx.x * group.count() + group.index();
   ahead.stride = gridDim.x * group.count();
-  ahead.first = all_items * in_group / group.warps;
-  ahead.items = all_items * (in_group + 1) / group.warps - ahead.first;
-  ahead.places = (ahead.items + kRing - 1) / kRing * kRing;
+  ahead.first = all_stages * in_group / group.warps;
+  ahead.stages = all_stages * (in_group + 1) / group.warps - ahead.first;
   int unit = ahead.unit;
   const auto fill = [&] {
-    if (unit < job.units()) ahead.enter(job, lane);
+    if (unit < job.units()) ahead.enter(job);
 #pragma unroll
-    for (Item& item : ring) ahead.load(item, job, lane);
+    for (int i = 0; i < Stage::kRing; ++i) {
+      ahead.copy(ring_address + static_cast<uint32_t>(i * Stage::kBytes), job);
+    }
   };
   if constexpr (Job::kLate) {
     wait_for_previous();
@@ -144,17 +152,15 @@ __global__ void __launch_bounds__(kNarrowThreads,
     x_rows[n] =
         shared_address(x + min(n * 8 + lane % 8, rows - 1) * layout.x_stride + lane / 8 * 8);
   }
-  constexpr uint32_t kItemBytes = Item::kTiles * kTileCols * 2;
+  uint32_t place = 0;  // in the ring, bytes
   while (unit < job.units()) {
-    for (int base = 0; base < ahead.items; base += kRing) {
-#pragma unroll
-      for (int i = 0; i < kRing; ++i) {
-        if (base + i < ahead.items) {
-          ring[i].multiply(sum, rows, x_rows,
-                           static_cast<uint32_t>(ahead.first + base + i) * kItemBytes);
-        }
-        ahead.load(ring[i], job, lane);
-      }
+    uint32_t x_offset = static_cast<uint32_t>(ahead.first * Stage::kTiles * kTileCols * 2);
+    for (int i = 0; i < ahead.stages; ++i) {
+      wait_for_copies<Stage::kRing - 1>();
+      Stage::multiply(sum, ring + place, rows, x_rows, x_offset);
+      ahead.copy(ring_address + place, job);
+      place = place == (Stage::kRing - 1) * Stage::kBytes ? 0 : place + Stage::kBytes;
+      x_offset += Stage::kTiles * kTileCols * 2;
     }
 #pragma unroll
     for (int s = 0; s < kStreams; ++s) {
@@ -234,13 +240,12 @@ void with_format(WeightFormat format, const Body& body) {
   }
 }
 
-// Calls body(std::integral_constant<int, tiles>) with 1, 2 or 4 tiles of 8 rows.
+// Calls body(std::integral_constant<int, tiles>) with 1 or 2 tiles of 8 rows.
 template <typename Body>
 void with_token_tiles(int64_t rows, const Body& body) {
   CHECK(rows <= kNarrowMaxRows);
   if (rows <= 8) return body(std::integral_constant<int, 1>());
-  if (rows <= 16) return body(std::integral_constant<int, 2>());
-  return body(std::integral_constant<int, 4>());
+  body(std::integral_constant<int, 2>());
 }
 
 }  // namespace switchyard::cuda

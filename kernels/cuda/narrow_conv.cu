@@ -50,6 +50,7 @@ struct ConvJob {
     if (r >= num_rows) return;
     const int begin = row_start[r];
     const int end = row_start[r + 1];
+#pragma unroll 1
     for (int t = begin; t < end; ++t) {
       of_batch->first[t] = begin;
       of_batch->slot[t] = state_slot[r];
@@ -96,6 +97,7 @@ struct ConvJob {
     const int64_t first_channel = int64_t{unit} * kTileRows;
     const int all = kTileRows * num_tokens;
     auto& u = of_batch->u[group.index()];
+#pragma unroll 1
     for (int i = group.thread(); i < all; i += group.threads()) {
       const int c = i % kTileRows;
       const int t = i / kTileRows;
@@ -103,6 +105,7 @@ struct ConvJob {
       u[t][c] = sums.at(0, c, t) * factor * (sums.at(2, c, t) * factor);
     }
     group.sync();
+#pragma unroll 1
     for (int i = group.thread(); i < all; i += group.threads()) {
       const int c = i % kTileRows;
       const int t = i / kTileRows;
@@ -120,12 +123,14 @@ struct ConvJob {
       out[t * channels + channel] = __float2bfloat16_rn(sums.at(1, c, t) * sums.factor(t) * mixed);
     }
     group.sync();  // the past has been read
+#pragma unroll 1
     for (int i = group.thread(); i < all; i += group.threads()) {
       const int c = i % kTileRows;
       const int t = i / kTileRows;
       const int tokens = of_batch->tokens[t];
       if (tokens == 0) continue;
       const int64_t channel = first_channel + c;
+#pragma unroll 1
       for (int j = 0; j + 1 < num_taps; ++j) {  // reads column j + tokens, not yet written
         const int from = j + tokens + 1 - num_taps;
         state[(int64_t{of_batch->slot[t]} * (num_taps - 1) + j) * channels + channel] =
@@ -138,8 +143,6 @@ struct ConvJob {
 template <WeightFormat kFormat, int kTokenTiles>
 void run(const Stream& on, const ShortConvArgs& args, const RaggedBatch& batch) {
   const int64_t channels = args.out.dim(1);
-  const NarrowShared shared =
-      narrow_shared(channels, batch.num_tokens, 3, kTokenTiles, sizeof(ConvShared));
   ConvJob job{};
   job.weights = narrow_weights(channels, args.in_proj.group);
   job.x = static_cast<const __nv_bfloat16*>(args.input.x.data);
@@ -159,6 +162,8 @@ void run(const Stream& on, const ShortConvArgs& args, const RaggedBatch& batch) 
   job.num_rows = batch.num_rows;
   with_scale_cols<kFormat>(args.in_proj.group, job.weights.k_tiles, [&](auto cols, int items) {
     const auto kernel = narrow_kernel<kFormat, 3, kTokenTiles, cols(), ConvJob>;
+    const NarrowShared shared = narrow_shared<kFormat, 3, cols()>(channels, batch.num_tokens,
+                                                                  kTokenTiles, sizeof(ConvShared));
     const int64_t resident = resident_blocks(on, kernel, shared.bytes());
     const NarrowGroup group = narrow_group(job.channel_tiles, items, resident);
     const int64_t blocks =

@@ -1,6 +1,7 @@
 #include "kernels/cuda/narrow_experts.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/cuda/narrow.cuh"
 
@@ -48,6 +49,8 @@ struct EntriesJob {
   NarrowWeights weights;
   const __nv_bfloat16* x;
   int entries_per_x;  // K: entry i reads row i / K of x; 1: row i
+  int top_k;
+  const int32_t* only;  // one token: its experts; else null
   const int32_t* order;
   const int32_t* expert_start;
   int experts;
@@ -71,8 +74,17 @@ struct EntriesJob {
   __device__ void expect(int, const NarrowGroup&) {}
   __device__ void begin() {
     const int lane = threadIdx.x % 32;
+    if (only != nullptr) {
+      const int chosen = only[blockIdx.y];
+      count = 1;
+      entry = blockIdx.y;
+#pragma unroll
+      for (int s = 0; s < kStreams; ++s) ref[s] = matrix[s].of(chosen, kept[s]);
+      return;
+    }
     int skip = blockIdx.y;
     count = 0;
+#pragma unroll 1
     for (int base = 0; base < experts; base += 32) {
       const int e = base + lane;
       const int start = e < experts ? expert_start[e] : 0;
@@ -101,6 +113,7 @@ struct EntriesJob {
   template <typename Sums>
   __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
     // A warp writes two rows of 16 outputs.
+#pragma unroll 1
     for (int i = group.thread(); i < kTileRows * ((count + 1) / 2 * 2); i += group.threads()) {
       const int in_tile = i % kTileRows;
       const int m = i / kTileRows;
@@ -121,23 +134,29 @@ void run_entries(const Stream& on,
                  const Routing& routing) {
   const int64_t tokens = routing.expert.dim(0);
   job.weights = narrow_weights(weight.cols, weight.group);
+  job.top_k = static_cast<int>(routing.expert.dim(1));
+  job.only = tokens == 1 ? routing.expert.i32() : nullptr;
   job.order = routing.order.i32();
   job.expert_start = routing.expert_start.i32();
   job.experts = static_cast<int>(weight.experts);
   job.row_tiles = static_cast<int>(row_tiles(weight.rows));
   job.out_rows = weight.rows;
-  const NarrowShared shared =
-      narrow_shared(weight.cols, std::min<int64_t>(tokens, job.kRows), kStreams, kTokenTiles, 0);
   with_scale_cols<kFormat>(weight.group, job.weights.k_tiles, [&](auto cols, int items) {
     const auto kernel =
         narrow_kernel<kFormat, kStreams, kTokenTiles, cols(), EntriesJob<kStreams, kTokenTiles>>;
+    const NarrowShared shared = narrow_shared<kFormat, kStreams, cols()>(
+        weight.cols, std::min<int64_t>(tokens, job.kRows), kTokenTiles, 0);
     const int64_t chosen = std::min(weight.experts, routing.order.dim(0));
     const int64_t resident = resident_blocks(on, kernel, shared.bytes());
-    // Of many experts some are not chosen: smaller shares even out.
-    const int64_t wanted = chosen > 4 ? 2 * resident : resident;
-    NarrowGroup group = narrow_group(job.row_tiles * chosen, items, resident);
+    // Those that are chosen fill the device; who finds no expert leaves at once.
+    const double idle =
+        std::pow(1.0 - static_cast<double>(job.top_k) / static_cast<double>(weight.experts),
+                 static_cast<double>(tokens));
+    const auto active =
+        std::max<int64_t>(1, std::llround(static_cast<double>(weight.experts) * (1 - idle)));
+    NarrowGroup group = narrow_group(job.row_tiles * active, items, resident);
     group.warps = std::max(group.warps, std::min(kLeastWarps, items));
-    const int64_t across = std::clamp<int64_t>(wanted / chosen, 1,
+    const int64_t across = std::clamp<int64_t>(resident / active, 1,
                                                ceil_div(job.row_tiles, kNarrowWarps / group.warps));
     const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(chosen),
                     static_cast<unsigned>(ceil_div(tokens, job.kRows)));
@@ -199,6 +218,7 @@ struct TokenDownJob {
   __device__ StreamRef stream(int unit, int s) const { return {ref[s].data, ref[s].scale, unit}; }
   template <typename Sums>
   __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
+#pragma unroll 1
     for (int i = group.thread(); i < kTileRows * kStreams; i += group.threads()) {
       const int s = i % kStreams;
       const int in_tile = i / kStreams;
@@ -230,11 +250,12 @@ void run_token_down(const Stream& on, const ExpertDownArgs& args) {
   job.out_rows = args.down.rows;
   job.out = static_cast<__nv_bfloat16*>(args.out.data);
   job.residual = static_cast<const __nv_bfloat16*>(args.residual.data);
-  const NarrowShared shared = narrow_shared(args.down.cols, job.top_k, kStreams, 1, 0);
   job.experts = static_cast<int>(args.down.experts);
   const int64_t tokens = args.out.dim(0);
   with_scale_cols<kFormat>(args.down.group, job.weights.k_tiles, [&](auto cols, int items) {
     const auto kernel = narrow_kernel<kFormat, kStreams, 1, cols(), TokenDownJob<kStreams>>;
+    const NarrowShared shared =
+        narrow_shared<kFormat, kStreams, cols()>(args.down.cols, job.top_k, 1, 0);
     const int64_t resident = resident_blocks(on, kernel, shared.bytes());
     const NarrowGroup group = narrow_group(job.row_tiles * tokens, items, resident);
     const int64_t across = std::clamp<int64_t>(resident / tokens, 1,

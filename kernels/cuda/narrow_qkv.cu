@@ -95,6 +95,7 @@ struct QkvJob {
   template <typename Sums>
   __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
     float* all = head + group.index() * num_tokens * kDim;
+#pragma unroll 1
     for (int i = group.thread(); i < kDim * num_tokens; i += group.threads()) {
       const int d = i % kDim;
       const int t = i / kDim;
@@ -103,6 +104,7 @@ struct QkvJob {
     group.sync();
     const int lane = threadIdx.x % 32;
     const float* head_gain = which(unit) == 0 ? q_gain : which(unit) == 1 ? k_gain : nullptr;
+#pragma unroll 1
     for (int t = group.thread() / 32; t < num_tokens; t += group.warps) {
       const float* mine = all + t * kDim;
       float scale = 1;
@@ -143,8 +145,6 @@ template <WeightFormat kFormat, int kStreams, int kTokenTiles>
 void run(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
   const int64_t cols = args.q_proj.cols;
   const int64_t head_bytes = int64_t{kNarrowWarps} * batch.num_tokens * kStreams * kTileRows * 4;
-  const NarrowShared shared =
-      narrow_shared(cols, batch.num_tokens, kStreams, kTokenTiles, head_bytes);
   const auto matrix = [](const Weight& weight) {
     return StreamRef{static_cast<const char*>(weight.data), weight.scale, 0};
   };
@@ -171,8 +171,11 @@ void run(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
   job.cache_type = args.cache.key.dtype;
   job.key = args.cache.key.data;
   job.value = args.cache.value.data;
-  with_scale_cols<kFormat>(args.q_proj.group, job.weights.k_tiles, [&](auto cols, int items) {
-    const auto kernel = narrow_kernel<kFormat, kStreams, kTokenTiles, cols(), QkvJob<kStreams>>;
+  with_scale_cols<kFormat>(args.q_proj.group, job.weights.k_tiles, [&](auto scale_cols, int items) {
+    const auto kernel =
+        narrow_kernel<kFormat, kStreams, kTokenTiles, scale_cols(), QkvJob<kStreams>>;
+    const NarrowShared shared = narrow_shared<kFormat, kStreams, scale_cols()>(
+        cols, batch.num_tokens, kTokenTiles, head_bytes);
     const int64_t units = job.heads + 2 * job.kv_heads;
     const int64_t resident = resident_blocks(on, kernel, shared.bytes());
     const NarrowGroup group = narrow_group(units, items, resident);
@@ -186,9 +189,19 @@ void run(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
 
 bool qkv_is_narrow(const Stream& on, const QkvArgs& args) {
   const int dim = args.shape.head_dim;
-  return (dim == 32 || dim == 64 || dim == 128) && args.input.gather == nullptr &&
-         args.q_proj.format == args.k_proj.format && args.q_proj.format == args.v_proj.format &&
-         args.q.dim(0) <= std::min(most_tokens(dim), narrow_rows(on, args.q_proj.cols));
+  const int64_t tokens = args.q.dim(0);
+  const int64_t cols = args.q_proj.cols;
+  if ((dim != 32 && dim != 64 && dim != 128) || args.input.gather != nullptr ||
+      args.q_proj.format != args.k_proj.format || args.q_proj.format != args.v_proj.format ||
+      tokens > std::min(most_tokens(dim), narrow_rows(on, cols))) {
+    return false;
+  }
+  const int64_t head_bytes = int64_t{kNarrowWarps} * tokens * dim * 4;
+  const int tiles = tokens > 8 ? 2 : 1;
+  const NarrowShared shared =
+      dim == 128 ? narrow_shared<WeightFormat::kBf16, 8, 64>(cols, tokens, tiles, head_bytes)
+                 : narrow_shared<WeightFormat::kBf16, 4, 64>(cols, tokens, tiles, head_bytes);
+  return shared.bytes() <= on.shared_bytes;
 }
 
 void narrow_qkv(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
@@ -196,7 +209,8 @@ void narrow_qkv(const Stream& on, const QkvArgs& args, const RaggedBatch& batch)
     const auto with_tiles = [&](auto tiles) {
       switch (args.shape.head_dim) {
         case 32:
-          return run<format(), 2, tiles()>(on, args, batch);
+          CHECK(tiles() == 1);
+          return run<format(), 2, 1>(on, args, batch);
         case 64:
           return run<format(), 4, tiles()>(on, args, batch);
         case 128:

@@ -7,7 +7,7 @@ namespace switchyard::cuda {
 
 inline constexpr int kNarrowWarps = 8;
 inline constexpr int kNarrowThreads = kNarrowWarps * 32;
-inline constexpr int kNarrowMaxRows = 32;
+inline constexpr int kNarrowMaxRows = 16;
 
 // x's rows times the gain into shared memory, zeros behind the last column; and the sum of squares
 // of each row, in as many parts as warps share the row.
@@ -25,13 +25,16 @@ __device__ __forceinline__ void stage_rows(const Job& job,
   while (sharing > 1 && sharing * rows > kNarrowWarps) sharing /= 2;
   const int part = warp % sharing;
   const float* gain = job.gain;
+  // Not unrolled, here and in the epilogues: kernels of few microseconds also wait for their code.
+#pragma unroll 1
   for (int m = warp / sharing; m < rows; m += kNarrowWarps / sharing) {
     const __nv_bfloat16* from = job.row(m);
     __nv_bfloat16* to = x + m * stride;
     float square = 0;
     if (cols % 8 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
-      constexpr int kAhead = 4;
+      constexpr int kAhead = 2;
       const int pieces = padded_cols / 8;
+#pragma unroll 1
       for (int first = part * 32 + lane; first < pieces; first += sharing * 32 * kAhead) {
         uint4 value[kAhead];
 #pragma unroll
@@ -60,6 +63,7 @@ __device__ __forceinline__ void stage_rows(const Job& job,
         }
       }
     } else {
+#pragma unroll 1
       for (int c = part * 32 + lane; c < padded_cols; c += sharing * 32) {
         float v = c < cols ? __bfloat162float(from[c]) : 0.0f;
         square += v * v;

@@ -28,27 +28,36 @@ inline NarrowWeights narrow_weights(int64_t cols, int group) {
           .group_shift = group == 128 ? 7 : 6};
 }
 
-// What a warp multiplies between two looks at the scales. kScaleCols 128: two column tiles of all
-// streams and a scale; 64: one and one; 32: one and two.
+// What a warp multiplies between two looks at the scales: kScaleCols 128: two column tiles of all
+// streams and a scale; 64: one and one; 32: one and two. It lies in shared memory, in a ring of
+// such stages of the warp's own; a lane reads back what it copied itself.
 template <WeightFormat kFormat, int kStreams, int kScaleCols>
-struct NarrowItem {
+struct NarrowStage {
   using Scale = std::conditional_t<kFormat == WeightFormat::kFp8, float2, __half2>;
   static constexpr int kTiles = kScaleCols == 128 ? 2 : 1;
+  static constexpr int kPieces = kTiles * Tile<kFormat>::kPieces;
   static constexpr int kScales = !Tile<kFormat>::kScaled ? 0 : kScaleCols == 32 ? 2 : 1;
-  static constexpr int kRegisters = kStreams * (kTiles * Tile<kFormat>::kPieces * 4 +
-                                                kScales * static_cast<int>(sizeof(Scale)) / 4);
+  static constexpr int kScaleBytes = 32 * static_cast<int>(sizeof(Scale));
+  static constexpr int kStreamBytes = kPieces * 512 + kScales * kScaleBytes;
+  static constexpr int kBytes = kStreams * kStreamBytes;
+  // Some 7 KiB a warp, 56 a block, keep the memory busy; two stages at the least if they fit.
+  static constexpr int kRing = kBytes > 14336  ? 1
+                               : kBytes > 3584 ? 2
+                               : kBytes > 1194 ? 7168 / kBytes
+                                               : 6;
   static constexpr int kHalves = kTiles * 2;  // of 32 columns: two steps of 16
 
-  Tile<kFormat> tile[kStreams][kTiles];
-  Scale scale[kStreams][kScales > 0 ? kScales : 1];
-
-  // sum += item * x. `x`: for each tile of 8 rows of x what this lane gives ldmatrix, at column 0.
+  // sum += stage * x. `stage`: the lane's place in it, 16 bytes a lane. `x`: for each tile of 8
+  // rows of x what this lane gives ldmatrix, at the stage's first column.
   template <int kTokenTiles>
-  __device__ __forceinline__ void multiply(float (&sum)[kStreams][kTokenTiles][4],
-                                           int rows,
-                                           const uint32_t (&x)[kTokenTiles],
-                                           uint32_t x_offset) const {
+  static __device__ __forceinline__ void multiply(float (&sum)[kStreams][kTokenTiles][4],
+                                                  const char* stage,
+                                                  int rows,
+                                                  const uint32_t (&x)[kTokenTiles],
+                                                  uint32_t x_offset) {
+    const int lane = threadIdx.x % 32;
     float part[kStreams][kTokenTiles][4];
+    Tile<kFormat> tile[kStreams];
 #pragma unroll
     for (int half = 0; half < kHalves; ++half) {
       const bool first = half == 0 || kScaleCols == 32;
@@ -56,8 +65,15 @@ struct NarrowItem {
       Fragment w[kStreams][2];
 #pragma unroll
       for (int s = 0; s < kStreams; ++s) {
-        w[s][0] = tile[s][half / 2].fragment(half % 2 * 2);
-        w[s][1] = tile[s][half / 2].fragment(half % 2 * 2 + 1);
+        if (half % 2 == 0) {
+#pragma unroll
+          for (int p = 0; p < Tile<kFormat>::kPieces; ++p) {
+            tile[s].piece[p] = *reinterpret_cast<const uint4*>(
+                stage + s * kStreamBytes + (half / 2 * Tile<kFormat>::kPieces + p) * 512);
+          }
+        }
+        w[s][0] = tile[s].fragment(half % 2 * 2);
+        w[s][1] = tile[s].fragment(half % 2 * 2 + 1);
       }
 #pragma unroll
       for (int n = 0; n < kTokenTiles; ++n) {
@@ -75,7 +91,9 @@ struct NarrowItem {
             mma(p, w[s][0], b[0], b[1]);
             mma(p, w[s][1], b[2], b[3]);
             if (last) {
-              const float2 both = as_float2(scale[s][kScaleCols == 32 ? half : 0]);
+              const char* scales = stage + s * kStreamBytes + kPieces * 512 - lane * 16;
+              const float2 both = as_float2(reinterpret_cast<const Scale*>(
+                  scales + (kScaleCols == 32 ? half : 0) * kScaleBytes)[lane]);
               const float upper = both.y * Tile<kFormat>::kUpperRows;
               sum[s][n][0] += both.x * p[0];
               sum[s][n][1] += both.x * p[1];
@@ -93,70 +111,76 @@ struct NarrowItem {
   static __device__ __forceinline__ float2 as_float2(__half2 v) { return __half22float2(v); }
 };
 
-// What a warp loads next: its items of a unit, then of the group's next unit. A unit takes a
-// multiple of the ring's length in places, so that its first item is always in the ring's first;
-// places behind its last item stay empty.
+// The warp's copies: its stages of a unit, then of the group's next unit.
 template <WeightFormat kFormat, int kStreams, int kScaleCols>
 struct NarrowCursor {
-  using Item = NarrowItem<kFormat, kStreams, kScaleCols>;
+  using Stage = NarrowStage<kFormat, kStreams, kScaleCols>;
+  using Scale = typename Stage::Scale;
   const char* data[kStreams];
-  const typename Item::Scale* scale[kStreams];
-  int unit, stride;  // the group's, and the way to its next
-  int first, items;  // of a unit, this warp's
-  int place, places;
+  const Scale* scale[kStreams];
+  int unit, stride;   // the group's, and the way to its next
+  int first, stages;  // of a unit, this warp's
+  int place;
 
   template <typename Job>
-  __device__ __forceinline__ void enter(const Job& job, int lane) {
+  __device__ __forceinline__ void enter(const Job& job) {
+    const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int s = 0; s < kStreams; ++s) {
       const StreamRef ref = job.stream(unit, s);
       data[s] = ref.data +
-                (ref.row_tile * job.weights.k_tiles + first * Item::kTiles) *
+                (ref.row_tile * job.weights.k_tiles + first * Stage::kTiles) *
                     int64_t{Tile<kFormat>::kBytes} +
                 lane * 16;
-      if constexpr (Item::kScales > 0) {
-        scale[s] = static_cast<const typename Item::Scale*>(ref.scale) +
-                   ref.row_tile * job.weights.groups * 8 + lane / 4;
+      if constexpr (Stage::kScales > 0) {
+        scale[s] =
+            static_cast<const Scale*>(ref.scale) + ref.row_tile * job.weights.groups * 8 + lane / 4;
       }
     }
     place = 0;
   }
+  // Copies the next stage, if there is one; always one group of copies. `to`: the lane's place.
   template <typename Job>
-  __device__ __forceinline__ void load(Item& to, const Job& job, int lane) {
-    if (unit >= job.units()) return;
-    if (place < items) {
+  __device__ __forceinline__ void copy(uint32_t to, const Job& job) {
+    if (unit < job.units()) {
+      const int lane = threadIdx.x % 32;
       const int item = first + place;
 #pragma unroll
       for (int s = 0; s < kStreams; ++s) {
+        const uint32_t stream = to + s * Stage::kStreamBytes;
 #pragma unroll
-        for (int p = 0; p < Item::kTiles * Tile<kFormat>::kPieces; ++p) {
-          to.tile[s][p / Tile<kFormat>::kPieces].piece[p % Tile<kFormat>::kPieces] =
-              load_streamed(data[s] + p * 512);
-        }
-        data[s] += Item::kTiles * Tile<kFormat>::kBytes;
-        if constexpr (kScaleCols == 32 && Item::kScales > 0) {
-          to.scale[s][0] = __ldg(scale[s] + item * 16);
-          // The last group may be missing: its columns are padding.
-          to.scale[s][1] = __ldg(scale[s] + min(item * 2 + 1, job.weights.groups - 1) * 8);
-        } else if constexpr (kScaleCols == 128) {
-          to.scale[s][0] = __ldg(scale[s] + item * 8);
-        } else if constexpr (Item::kScales > 0) {
-          to.scale[s][0] = __ldg(scale[s] + (item * kTileCols >> job.weights.group_shift) * 8);
+        for (int p = 0; p < Stage::kPieces; ++p) copy_async(stream + p * 512, data[s] + p * 512);
+        data[s] += Stage::kPieces * 512;
+        if constexpr (Stage::kScales > 0) {
+          const uint32_t scales =
+              stream + Stage::kPieces * 512 - lane * 16 + lane * static_cast<int>(sizeof(Scale));
+          if constexpr (kScaleCols == 32) {
+            copy_scale(scales, scale[s] + item * 16);
+            // The last group may be missing: its columns are padding.
+            copy_scale(scales + Stage::kScaleBytes,
+                       scale[s] + min(item * 2 + 1, job.weights.groups - 1) * 8);
+          } else if constexpr (kScaleCols == 128) {
+            copy_scale(scales, scale[s] + item * 8);
+          } else {
+            copy_scale(scales, scale[s] + (item * kTileCols >> job.weights.group_shift) * 8);
+          }
         }
       }
+      if (++place == stages) {
+        unit += stride;
+        if (unit < job.units()) enter(job);
+      }
     }
-    if (++place == places) {
-      unit += stride;
-      if (unit < job.units()) enter(job, lane);
-    }
+    commit_copies();
+  }
+
+ private:
+  static __device__ __forceinline__ void copy_scale(uint32_t to, const Scale* from) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;"
+                 :
+                 : "r"(to), "l"(from), "n"(sizeof(Scale))
+                 : "memory");
   }
 };
-
-// Items that fit in registers beside the sums and the rest.
-template <typename Item, int kTokenTiles>
-constexpr int ring_of() {
-  const int fit = (kTokenTiles == 1 ? 40 : 24) / Item::kRegisters;
-  return fit < 1 ? 1 : fit > 4 ? 4 : fit;
-}
 
 }  // namespace switchyard::cuda

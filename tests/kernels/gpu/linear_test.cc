@@ -32,11 +32,12 @@ TEST_F(GpuLinear, MatchesTheReference) {
     const Doubles want =
         reference::product(x.values(), as_stored(w, format), static_cast<size_t>(shape.cols));
     const Weight weight = pack(w, format);
+    // Wide products round scaled weights to bf16.
     for (const DType type : {DType::kF32, DType::kBf16}) {
       const Tensor out = poisoned(type, {shape.rows, shape.outputs});
       backend().linear({.out = out, .input = {.x = put(x)}, .weight = weight, .residual = {}});
       const Owned first = get(out);
-      expect_close(first, want, type == DType::kF32 ? 1e-5 : kBf16Tolerance);
+      expect_close(first, want, type == DType::kF32 && shape.rows <= 16 ? 1e-5 : kBf16Tolerance);
       backend().linear({.out = out, .input = {.x = put(x)}, .weight = weight, .residual = {}});
       EXPECT_TRUE(get(out).same_bits(first));
     }
