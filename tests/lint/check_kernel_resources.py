@@ -21,12 +21,6 @@ ARCHITECTURE = "sm_90a"  # of the table
 REGISTERS_MORE = 8       # that a kernel may take before the table has to say so
 SKIPPED = 77             # exit code: this build has nothing that the table speaks of
 
-# Which may spill: "kernel format variant", at most how many bytes, and why.
-SPILLS_ALLOWED = [
-    (r"narrow_kernel/QkvJob \w+ 2,2,\d+", 28, "128 registers, so that two blocks share a multiprocessor"),
-    (r"narrow_kernel/(QkvJob|TokenDownJob) fp8 8,1,32", 8, "eight streams with fine scales fill all 255 registers"),
-]
-
 ENTRY = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
 FUNCTION = re.compile(r"Function properties for (\w+)")
 FRAME = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores")
@@ -181,17 +175,6 @@ def spilling(table):
             for variant, spilled in sorted(entry.spilled.items(), key=by_numbers)]
 
 
-def spills(table):
-    errors, unused = [], {pattern for pattern, _, _ in SPILLS_ALLOWED}
-    for label, spilled in spilling(table):
-        found = [(pattern, most) for pattern, most, _ in SPILLS_ALLOWED if re.fullmatch(pattern, label)]
-        unused -= {pattern for pattern, _ in found}
-        allowed = max((most for _, most in found), default=0)
-        if spilled > allowed:
-            errors.append(f"{label}: spills {spilled} bytes, {allowed} are allowed")
-    return errors + [f"nothing spills that SPILLS_ALLOWED allows as {pattern}" for pattern in sorted(unused)]
-
-
 def growth(now, before):
     errors = [f"{' '.join(key)}: in the table, not in the build" for key in sorted(before.keys() - now.keys())]
     for key, entry in sorted(now.items()):
@@ -237,7 +220,7 @@ def main():
     if ("norm", "norm_rows", "-") not in table:
         print(f"check_kernel_resources: this build is for {', '.join(sorted(tables))}; the table for {ARCHITECTURE}")
         sys.exit(SKIPPED)
-    errors = spills(table)
+    errors = [f"{label}: spills {spilled} bytes" for label, spilled in spilling(table)]
     if options.update:
         TABLE.write_text(as_text(table, ARCHITECTURE, compiler))
     before, compiler_before = from_text(TABLE.read_text())
