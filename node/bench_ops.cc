@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 #include <utility>
 
 namespace switchyard {
@@ -64,39 +65,47 @@ void OpRecorder::record(Op op) {
 }
 
 void OpRecorder::copy(void* to, const void* from, int64_t bytes) {
-  record({"copy", "copy", [=](Backend& backend) { backend.copy(to, from, bytes); }});
+  record({"copy", "copy", [=](Backend& backend) { backend.copy(to, from, bytes); }, {}});
 }
 void OpRecorder::do_embed(const EmbedArgs& args, const RaggedBatch& batch) {
-  record({"embed", "embed", [=](Backend& backend) { backend.embed(args, batch); }});
+  record({"embed", "embed", [=](Backend& backend) { backend.embed(args, batch); }, {}});
 }
 void OpRecorder::do_linear(const LinearArgs& args) {
-  record({"linear " + shape_of(args.weight), "linear",
-          [=](Backend& backend) { backend.linear(args); }});
+  record({"linear " + shape_of(args.weight),
+          "linear",
+          [=](Backend& backend) { backend.linear(args); },
+          {}});
 }
 void OpRecorder::do_gated_linear(const GatedLinearArgs& args) {
-  record({"gated_linear " + shape_of(args.gate), "gated_linear",
-          [=](Backend& backend) { backend.gated_linear(args); }});
+  record({"gated_linear " + shape_of(args.gate),
+          "gated_linear",
+          [=](Backend& backend) { backend.gated_linear(args); },
+          {}});
 }
 void OpRecorder::do_short_conv(const ShortConvArgs& args, const RaggedBatch& batch) {
-  record({"short_conv", "short_conv", [=](Backend& backend) { backend.short_conv(args, batch); }});
+  record(
+      {"short_conv", "short_conv", [=](Backend& backend) { backend.short_conv(args, batch); }, {}});
 }
 void OpRecorder::do_qkv(const QkvArgs& args, const RaggedBatch& batch) {
-  record({"qkv", "qkv", [=](Backend& backend) { backend.qkv(args, batch); }});
+  record({"qkv", "qkv", [=](Backend& backend) { backend.qkv(args, batch); }, {}});
 }
 void OpRecorder::do_attention(const AttentionArgs& args, const RaggedBatch& batch) {
-  record({"attention", "attention", [=](Backend& backend) { backend.attention(args, batch); }});
+  record({"attention", "attention", [=](Backend& backend) { backend.attention(args, batch); }, {}});
 }
 void OpRecorder::do_route(const RouteArgs& args) {
-  record({std::string(kRoute), kRoute, [=](Backend& backend) { backend.route(args); }});
+  record({.name = std::string(kRoute),
+          .op = kRoute,
+          .run = [=](Backend& backend) { backend.route(args); },
+          .chosen = args.routing.expert});
 }
 void OpRecorder::do_expert_up(const ExpertUpArgs& args) {
-  record({"expert_up", "expert_up", [=](Backend& backend) { backend.expert_up(args); }});
+  record({"expert_up", "expert_up", [=](Backend& backend) { backend.expert_up(args); }, {}});
 }
 void OpRecorder::do_expert_down(const ExpertDownArgs& args) {
-  record({"expert_down", "expert_down", [=](Backend& backend) { backend.expert_down(args); }});
+  record({"expert_down", "expert_down", [=](Backend& backend) { backend.expert_down(args); }, {}});
 }
 void OpRecorder::do_sample(const SampleArgs& args) {
-  record({"sample", "sample", [=](Backend& backend) { backend.sample(args); }});
+  record({"sample", "sample", [=](Backend& backend) { backend.sample(args); }, {}});
 }
 
 ReplayedStep OpRecorder::replay(bool by_op) {
@@ -105,6 +114,7 @@ ReplayedStep OpRecorder::replay(bool by_op) {
   backend_.synchronize();
   ReplayedStep step;
   step.seconds = seconds_of(*ops, [](const Op&) { return true; });
+  step.distinct_experts = distinct_experts(*ops);
   if (!by_op) return step;
   for (const Op& op : *ops) {
     const auto same = [&op](const OpTimes& times) { return times.name == op.name; };
@@ -113,6 +123,20 @@ ReplayedStep OpRecorder::replay(bool by_op) {
     }
   }
   return step;
+}
+
+double OpRecorder::distinct_experts(const Ops& ops) {
+  size_t distinct = 0;
+  int layers = 0;
+  for (const Op& op : ops) {
+    op.run(backend_);
+    if (op.chosen.empty()) continue;
+    std::vector<int32_t> chosen(static_cast<size_t>(op.chosen.elements()));
+    backend_.download(chosen.data(), op.chosen.data, op.chosen.bytes());
+    distinct += std::set<int32_t>(chosen.begin(), chosen.end()).size();
+    ++layers;
+  }
+  return layers == 0 ? 0 : static_cast<double>(distinct) / layers;
 }
 
 // Scratch memory is used many times in a step: what an op reads may be any numbers by now, but

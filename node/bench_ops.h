@@ -30,7 +30,9 @@ struct OpTimes {
 };
 
 struct ReplayedStep {
-  double seconds = 0;        // of the step as one graph, back to back
+  double seconds = 0;  // of the step as one graph, back to back
+  // Different experts that the step's tokens chose, mean of its layers; 0 without experts.
+  double distinct_experts = 0;
   std::vector<OpTimes> ops;  // by first use
 };
 
@@ -75,6 +77,7 @@ class OpRecorder final : public Backend {
     std::string name;
     std::string_view op;
     std::function<void(Backend&)> run;
+    Tensor chosen{};  // of a route: the experts
   };
   using Ops = std::vector<Op>;
   class RecordedGraph;
@@ -93,6 +96,7 @@ class OpRecorder final : public Backend {
   void do_sample(const SampleArgs& args) override;
 
   void record(Op op);
+  double distinct_experts(const Ops& ops);
   double seconds_of(const Ops& ops, const std::function<bool(const Op&)>& wanted);
   OpTimes times_of(const Ops& ops, const Op& kind, double whole);
 

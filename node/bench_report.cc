@@ -122,6 +122,7 @@ BenchRow make_row(const BenchCase& bench_case,
   row.shares = shares_of(row.cost, row.seconds, machine);
   if (const auto& replayed = runs.back().replayed) {
     row.replay_seconds = replayed->seconds;
+    row.distinct_experts = replayed->distinct_experts;
     row.ops = with_costs(replayed->ops, counted);
   }
   return row;
@@ -129,18 +130,22 @@ BenchRow make_row(const BenchCase& bench_case,
 
 void print_header(const std::string& backend) {
   std::printf("backend %s\n", backend.c_str());
-  std::printf("%-8s %5s %8s %10s %10s %11s %8s %8s %9s %8s %9s %9s\n", "case", "batch", "context",
-              "ms", "p95 ms", "tokens/s", "GB/s", "read", "TFLOP/s", "floor", "skeleton",
-              "host gap");
+  std::printf("%-8s %5s %8s %10s %10s %11s %8s %8s %9s %8s %9s %9s %8s\n", "case", "batch",
+              "context", "ms", "p95 ms", "tokens/s", "GB/s", "read", "TFLOP/s", "floor", "skeleton",
+              "host gap", "experts");
 }
 
 void print_row(const BenchRow& row) {
-  std::printf("%-8s %5d %8d %10.4f %10.4f %11.1f %8.1f %8.1f %9.3f %8s %9s %9s\n",
+  const std::string experts =
+      row.distinct_experts > 0 ? nlohmann::json(std::round(row.distinct_experts * 10) / 10).dump()
+                               : "-";
+  std::printf("%-8s %5d %8d %10.4f %10.4f %11.1f %8.1f %8.1f %9.3f %8s %9s %9s %8s\n",
               name_of(row.bench_case), row.bench_case.rows, row.bench_case.context,
               row.seconds * 1e3, row.p95_seconds * 1e3, row.tokens_per_second,
               row.cost.bytes / row.seconds / 1e9, row.machine.read_bytes_per_second / 1e9,
               row.cost.flops / row.seconds / 1e12, percent(row.shares.of_floor).c_str(),
-              percent(row.shares.of_skeleton).c_str(), percent(row.host_gap()).c_str());
+              percent(row.shares.of_skeleton).c_str(), percent(row.host_gap()).c_str(),
+              experts.c_str());
   if (!row.ops.empty()) print_ops(row);
   std::fflush(stdout);
 }
@@ -168,6 +173,7 @@ nlohmann::ordered_json to_json(const BenchRow& row) {
   json["read_bytes_per_second"] = row.machine.read_bytes_per_second;
   json["share_of_floor"] = row.shares.of_floor;
   if (row.shares.of_skeleton) json["share_of_skeleton"] = *row.shares.of_skeleton;
+  if (row.distinct_experts > 0) json["distinct_experts"] = row.distinct_experts;
   if (row.replay_seconds) json["replay_seconds"] = *row.replay_seconds;
   if (row.host_gap()) json["host_gap"] = *row.host_gap();
   for (const OpTimes& times : row.ops) {

@@ -34,6 +34,7 @@ struct BenchRow {
   BenchMachine machine;
   BenchShares shares;
   std::optional<double> replay_seconds;  // the step's ops alone, back to back
+  double distinct_experts = 0;           // as ReplayedStep
   std::vector<OpTimes> ops;              // with the costs of all
 
   // The share of a step in which the device waits for the host.

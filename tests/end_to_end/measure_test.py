@@ -75,6 +75,9 @@ class BenchTest(unittest.TestCase):
             self.assertEqual(sum(calls.values()), row["dependent_steps"])
             self.assertAlmostEqual(sum(op["floor_bytes"] for op in row["ops"]) / row["floor_bytes"], 1, places=1)
             self.assertGreater(row["replay_seconds"], 0)
+            chosen = min(config["num_experts"], row["batch"] * row["context"] * config["num_experts_per_tok"])
+            self.assertGreaterEqual(row["distinct_experts"], config["num_experts_per_tok"])
+            self.assertLessEqual(row["distinct_experts"], chosen)
         self.assertEqual(printed.count("expert_up"), 2)
 
     def test_skips_what_does_not_fit_and_says_why(self):
