@@ -40,14 +40,56 @@ struct SparseShape {
   static constexpr bool kScaleSums = kTokens == 8;
   using Copies = TokenCopies<kTokens, 2 * kColWarps, kThreads>;
   using Out = TileOut<kTokens, kRows, kColWarps, kThreads>;
-  static constexpr int64_t kSharedBytes =
-      std::max<int64_t>(int64_t{kStages} * Copies::kStageBytes, Out::kSharedBytes);
 };
-using OneRowTile = SparseShape<8, 1, 1, 1, 8, 3, 4>;
-using OneLongRowTile = SparseShape<8, 1, 1, 1, 16, 4, 1>;
-using Tokens32 = SparseShape<32, 1, 4, 1, 2, 4, 2>;
-using Tokens64 = SparseShape<64, 2, 4, 1, 2, 3, 1>;
-using Tokens128 = SparseShape<128, 4, 4, 2, 1, 2, 1>;
+using FewTokens = SparseShape<8, 1, 1, 1, 4, 4, 6>;
+using FewTokensLongRows = SparseShape<8, 1, 1, 1, 16, 4, 1>;
+using Tokens32 = SparseShape<32, 1, 2, 1, 4, 4, 2>;
+using Tokens64 = SparseShape<64, 1, 4, 1, 2, 4, 2>;
+using MoreTokens = SparseShape<64, 2, 4, 1, 2, 3, 1>;
+using ManyTokens = SparseShape<64, 4, 4, 1, 1, 2, 2>;
+
+// What TokenCopies does, with less arithmetic, for stages that lack neither tokens nor columns:
+// with many tokens those are nearly all.
+template <typename Shape>
+class WholeCopies {
+ public:
+  __device__ __forceinline__ WholeCopies(const WideArgs& args, const Place& place)
+      : from_(reinterpret_cast<const char*>(
+            args.x + int64_t{place.first + static_cast<int>(threadIdx.x / 8)} * args.cols +
+            threadIdx.x % 8 * 8)),
+        stride_(int64_t{kRowsAtOnce} * args.cols * 2),
+        end_(kUsed && args.x_aligned && place.count == Shape::kTokens
+                 ? min(place.end, args.cols / kTileCols)
+                 : 0),
+        to_(threadIdx.x / 8 * 128 + ((threadIdx.x % 8 ^ threadIdx.x / 8 % 8) << 4)) {}
+
+  // False, and nothing done, where the stage is not whole.
+  __device__ __forceinline__ bool start(char* stage, int tile) const {
+    if (!kUsed || tile + kTiles > end_) return false;
+    const uint32_t to = shared_address(stage) + to_;
+    const char* from = from_ + int64_t{tile} * (kTileCols * 2);
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) {
+        copy_async(to + (i * Shape::kTokens + r * kRowsAtOnce) * 128,
+                   from + r * stride_ + i * (kTileCols * 2));
+      }
+    }
+    return true;
+  }
+
+ private:
+  static constexpr int kTiles = 2 * Shape::kColWarps;
+  static constexpr int kRowsAtOnce = Shape::kThreads / 8;
+  static constexpr bool kUsed = Shape::kTokens >= 64;
+  static constexpr int kRows = kUsed ? Shape::kTokens / kRowsAtOnce : 0;
+
+  const char* from_;
+  int64_t stride_;
+  int end_;  // tiles of 64 columns
+  uint32_t to_;
+};
 
 // WideArgs, with k_tiles that are of 128 columns.
 template <typename Shape, bool kFine>
@@ -93,10 +135,13 @@ __global__ void __launch_bounds__(Shape::kThreads, kFine ? 1 : Shape::kPerProces
   for (int d = 0; d < Shape::kDepth; ++d) load_weights(weights[d], d);
 
   wait_for_previous();
+  const int stages = (end - begin + Shape::kColWarps - 1) / Shape::kColWarps;
   const typename Shape::Copies copies(args, place);
+  const WholeCopies<Shape> whole(args, place);
   const auto copy_stage = [&](int stage) {
-    copies.start(shared + stage % Shape::kStages * Shape::Copies::kStageBytes,
-                 place.begin + stage * Shape::kColWarps * 2);
+    const int tile = place.begin + stage * Shape::kColWarps * 2;
+    char* to = shared + stage % Shape::kStages * Shape::Copies::kStageBytes;
+    if (stage < stages && !whole.start(to, tile)) copies.start(to, tile);
     commit_copies();
   };
 #pragma unroll
@@ -109,6 +154,7 @@ __global__ void __launch_bounds__(Shape::kThreads, kFine ? 1 : Shape::kPerProces
                                ((lane / 8 ^ lane % 8) << 4);
   const auto multiply = [&](const SparseTile<kFine>(&tile)[kRowTiles], uint32_t tokens) {
     float unscaled[kRowTiles][kBlocks][4] = {};
+    uint32_t factors[kRowTiles];
     for_each_constant<4>([&](auto j) {
       Fragment a[kRowTiles];
 #pragma unroll
@@ -116,7 +162,8 @@ __global__ void __launch_bounds__(Shape::kThreads, kFine ? 1 : Shape::kPerProces
         if constexpr (Shape::kScaleSums) {
           a[r] = tile[r].codes(j);
         } else {
-          a[r] = tile[r].scaled(j);
+          if (kFine || j == 0) factors[r] = tile[r].factors(j);
+          a[r] = tile[r].scaled(j, factors[r]);
         }
       }
       // Chunk c of a row of tokens lies at c ^ (row % 8): the upper four are 4 (64 bytes) away.
@@ -150,7 +197,6 @@ __global__ void __launch_bounds__(Shape::kThreads, kFine ? 1 : Shape::kPerProces
       }
     });
   };
-  const int stages = (end - begin + Shape::kColWarps - 1) / Shape::kColWarps;
   for (int first = 0; first < stages; first += Shape::kDepth) {
     for_each_constant<Shape::kDepth>([&](auto d) {
       const int stage = first + d;
@@ -208,10 +254,13 @@ void launch_shape(const Stream& on, WideArgs args) {
   const int64_t x_bytes = int64_t{args.tokens} * args.cols * 2;
   args.tokens_fastest =
       items > 1 && x_bytes < row_tiles(args.rows) * args.k_tiles * kSparseTileBytes;
+  const int64_t stages = ceil_div(ceil_div(args.k_tiles, args.splits), Shape::kColWarps);
+  const int64_t shared =
+      std::max<int64_t>(std::min<int64_t>(stages, Shape::kStages) * Shape::Copies::kStageBytes,
+                        Shape::Out::kSharedBytes);
   const auto kernel =
       args.group_shift == 7 ? sparse_kernel<Shape, false> : sparse_kernel<Shape, true>;
-  launch(on, kernel, wide_grid(args, Shape::kRows, items), Shape::kThreads, Shape::kSharedBytes,
-         args);
+  launch(on, kernel, wide_grid(args, Shape::kRows, items), Shape::kThreads, shared, args);
 }
 
 bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
@@ -242,16 +291,18 @@ void sparse_product(const Stream& on, const SparseProduct& product) {
   args.partials = static_cast<float*>(on.partials());
   args.counters = on.counters();
   if (args.tokens <= 8) {
-    if (args.k_tiles >= 2 * OneLongRowTile::kColWarps)
-      return launch_shape<OneLongRowTile>(on, args);
-    return launch_shape<OneRowTile>(on, args);
+    const bool long_rows = args.k_tiles >= 2 * FewTokensLongRows::kColWarps;
+    return long_rows ? launch_shape<FewTokensLongRows>(on, args)
+                     : launch_shape<FewTokens>(on, args);
   }
   if (args.tokens <= 32) return launch_shape<Tokens32>(on, args);
+  if (args.tokens <= 64) return launch_shape<Tokens64>(on, args);
   // The largest tile where it keeps most of the device busy.
-  if (args.tokens <= 64 || blocks_of<Tokens128>(args) * 4 < int64_t{on.multiprocessors} * 3) {
-    return launch_shape<Tokens64>(on, args);
+  const int64_t busy = blocks_of<ManyTokens>(args) * 4;
+  if (busy < int64_t{on.multiprocessors} * ManyTokens::kPerProcessor * 3) {
+    return launch_shape<MoreTokens>(on, args);
   }
-  return launch_shape<Tokens128>(on, args);
+  return launch_shape<ManyTokens>(on, args);
 }
 
 }  // namespace switchyard::cuda

@@ -45,24 +45,26 @@ class SparseTile {
     }
   }
 
-  // Of step j, a constant after unrolling: the codes, their scales, and both multiplied, in bf16.
+  // Of step j, a constant after unrolling. Rows 8 to 15 come divided by 4, and their scales
+  // multiplied by it.
   [[nodiscard]] __device__ __forceinline__ Fragment codes(int j) const {
     const uint32_t word = j == 0 ? codes_.x : j == 1 ? codes_.y : j == 2 ? codes_.z : codes_.w;
-    Fragment f;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      // 128 + (code + 8) is 0x4300 | (code + 8).
-      f.a[i] = sub_bf16x2(((word >> (4 * i)) & 0x000f000fu) | 0x43004300u, 0x43084308u);
-    }
-    return f;
+    const uint32_t later = word >> 8;
+    return {{low_codes(word), high_codes(word), low_codes(later), high_codes(later)}};
   }
   [[nodiscard]] __device__ __forceinline__ float2 scales(int j) const {
-    return __half22float2(scale_[kFine ? j : 0]);
+    const float2 scale = __half22float2(scale_[kFine ? j : 0]);
+    return {scale.x, 4 * scale.y};
   }
-  [[nodiscard]] __device__ __forceinline__ Fragment scaled(int j) const {
+  // The same as two bf16.
+  [[nodiscard]] __device__ __forceinline__ uint32_t factors(int j) const {
     const float2 scale = scales(j);
-    const uint32_t low = pack_bf16(scale.x, scale.x);
-    const uint32_t high = pack_bf16(scale.y, scale.y);
+    return pack_bf16(scale.x, scale.y);
+  }
+  // Codes times scales, rounded to bf16.
+  [[nodiscard]] __device__ __forceinline__ Fragment scaled(int j, uint32_t factors_of_step) const {
+    const uint32_t low = __byte_perm(factors_of_step, 0u, 0x1010);
+    const uint32_t high = __byte_perm(factors_of_step, 0u, 0x3232);
     Fragment f = codes(j);
     f.a[0] = mul_bf16x2(f.a[0], low);
     f.a[1] = mul_bf16x2(f.a[1], high);
@@ -76,6 +78,20 @@ class SparseTile {
   }
 
  private:
+  // Bits [0, 4) of a half: 128 + (code + 8) is 0x4300 | (code + 8).
+  static __device__ __forceinline__ uint32_t low_codes(uint32_t word) {
+    return sub_bf16x2((word & 0x000f000fu) | 0x43004300u, 0x43084308u);
+  }
+  // Bits [4, 8), where they are, make a bf16 of (code + 8) 2^-129, subnormal or not. Times 2^127,
+  // less 2: code / 4. Saves a shift.
+  static __device__ __forceinline__ uint32_t high_codes(uint32_t word) {
+    uint32_t d;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;"
+        : "=r"(d)
+        : "r"(word & 0x00f000f0u), "r"(0x7f007f00u), "r"(0xc000c000u));
+    return d;
+  }
+
   uint4 codes_;
   uint2 indices_;
   __half2 scale_[kScales];
