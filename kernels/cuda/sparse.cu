@@ -14,12 +14,11 @@
 namespace switchyard::cuda {
 namespace {
 
-// How a block's warps divide its tile of the result: kRowWarps by rows, kTokenWarps by tokens; and
-// kColWarps by columns, whose sums are added up at the end.
+// How a block's warps divide its tile of the result: kRowWarps by rows, and kColWarps by columns,
+// whose sums are added up at the end.
 template <int kBlockTokens,
           int kRowTilesOfWarp,
           int kRowWarpsOfBlock,
-          int kTokenWarpsOfBlock,
           int kColWarpsOfBlock,
           int kAhead,
           int kBlocksTogether>
@@ -27,12 +26,10 @@ struct SparseShape {
   static constexpr int kTokens = kBlockTokens;
   static constexpr int kWarpRowTiles = kRowTilesOfWarp;
   static constexpr int kRowWarps = kRowWarpsOfBlock;
-  static constexpr int kTokenWarps = kTokenWarpsOfBlock;
   static constexpr int kColWarps = kColWarpsOfBlock;
   static constexpr int kDepth = kAhead;                  // stages of weights in registers
   static constexpr int kPerProcessor = kBlocksTogether;  // blocks that run together
-  static constexpr int kWarpTokens = kTokens / kTokenWarps;
-  static constexpr int kThreads = 32 * kRowWarps * kTokenWarps * kColWarps;
+  static constexpr int kThreads = 32 * kRowWarps * kColWarps;
   static constexpr int kRowTiles = kRowWarps * kWarpRowTiles;
   static constexpr int kRows = kTileRows * kRowTiles;
   static constexpr int kStages = 3;  // of tokens in shared memory: as much as sm_86 has
@@ -41,12 +38,12 @@ struct SparseShape {
   using Copies = TokenCopies<kTokens, 2 * kColWarps, kThreads>;
   using Out = TileOut<kTokens, kRows, kColWarps, kThreads>;
 };
-using FewTokens = SparseShape<8, 1, 1, 1, 4, 4, 6>;
-using FewTokensLongRows = SparseShape<8, 1, 1, 1, 16, 4, 1>;
-using Tokens32 = SparseShape<32, 1, 2, 1, 4, 4, 2>;
-using Tokens64 = SparseShape<64, 1, 4, 1, 2, 4, 2>;
-using MoreTokens = SparseShape<64, 2, 4, 1, 2, 3, 1>;
-using ManyTokens = SparseShape<64, 4, 4, 1, 1, 2, 2>;
+using FewTokens = SparseShape<8, 1, 1, 4, 4, 6>;
+using FewTokensLongRows = SparseShape<8, 1, 1, 16, 4, 1>;
+using Tokens32 = SparseShape<32, 1, 2, 4, 4, 2>;
+using Tokens64 = SparseShape<64, 1, 4, 2, 4, 2>;
+using MoreTokens = SparseShape<64, 2, 4, 2, 3, 1>;
+using ManyTokens = SparseShape<64, 4, 4, 1, 2, 2>;
 
 // What TokenCopies does, with less arithmetic, for stages that lack neither tokens nor columns:
 // with many tokens those are nearly all.
@@ -96,14 +93,13 @@ template <typename Shape, bool kFine>
 __global__ void __launch_bounds__(Shape::kThreads, kFine ? 1 : Shape::kPerProcessor)
     sparse_kernel(const __grid_constant__ WideArgs args) {
   constexpr int kRowTiles = Shape::kWarpRowTiles;
-  constexpr int kBlocks = Shape::kWarpTokens / 8;
+  constexpr int kBlocks = Shape::kTokens / 8;
   extern __shared__ __align__(128) char shared[];
   let_next_start();
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int warp = static_cast<int>(threadIdx.x / 32);
   const int col_warp = warp % Shape::kColWarps;
-  const int token_warp = warp / Shape::kColWarps % Shape::kTokenWarps;
-  const int row_warp = warp / (Shape::kColWarps * Shape::kTokenWarps);
+  const int row_warp = warp / Shape::kColWarps;
 
   const int begin = args.k_tiles * static_cast<int>(blockIdx.z) / args.splits;
   const int end = args.k_tiles * (static_cast<int>(blockIdx.z) + 1) / args.splits;
@@ -150,8 +146,7 @@ __global__ void __launch_bounds__(Shape::kThreads, kFine ? 1 : Shape::kPerProces
   float sum[kRowTiles][kBlocks][4] = {};
   // What this lane gives ldmatrix: a row, a token, of matrix lane / 8, eight columns.
   const uint32_t lane_tokens = shared_address(shared) + col_warp * 2 * Shape::Copies::kTileBytes +
-                               (token_warp * Shape::kWarpTokens + lane % 8) * 128 +
-                               ((lane / 8 ^ lane % 8) << 4);
+                               lane % 8 * 128 + ((lane / 8 ^ lane % 8) << 4);
   const auto multiply = [&](const SparseTile<kFine>(&tile)[kRowTiles], uint32_t tokens) {
     float unscaled[kRowTiles][kBlocks][4] = {};
     uint32_t factors[kRowTiles];
@@ -217,7 +212,7 @@ __global__ void __launch_bounds__(Shape::kThreads, kFine ? 1 : Shape::kPerProces
   Out::run(args, place, out, [&](int from) {
 #pragma unroll
     for (int n = 0; n < kBlocks; ++n) {
-      const int token = token_warp * Shape::kWarpTokens + n * 8;
+      const int token = n * 8;
       if (token < from || token >= from + Out::kChunk) continue;
 #pragma unroll
       for (int r = 0; r < kRowTiles; ++r) {
