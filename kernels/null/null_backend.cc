@@ -90,6 +90,13 @@ NullBackend::NullBackend(DType activation)
   reset();
 }
 
+NullBackend::NullBackend(const Backend& other)
+    : activation_(other.activation_type()),
+      stands_for_(&other),
+      memory_(std::make_shared<Memory>()) {
+  reset();
+}
+
 Cost NullBackend::cost() const {
   Cost total;
   for (const OpCost& op : ops_) total += op.cost;
@@ -103,7 +110,9 @@ void NullBackend::reset() {
   for (int i = 0; i < kOps; ++i) ops_[i] = {.op = kNames[i], .calls = 0, .cost = {}};
 }
 
-bool NullBackend::multiplies(WeightFormat) const { return true; }
+bool NullBackend::multiplies(WeightFormat format) const {
+  return stands_for_ == nullptr || stands_for_->multiplies(format);
+}
 
 WeightBytes NullBackend::weight_bytes(WeightFormat format,
                                       int group,

@@ -40,8 +40,10 @@ class NullBackend final : public Backend {
  public:
   static constexpr int kOps = 10;
 
-  // Counts activations as `activation`, to stand in for a backend that uses that type.
+  // Counts activations as `activation` and multiplies every format.
   explicit NullBackend(DType activation);
+  // Stands in for `other`, which must outlive it: has its activations and multiplies what it does.
+  explicit NullBackend(const Backend& other);
 
   // Everything since the beginning or the last reset; by op in the order of backend.h.
   [[nodiscard]] Cost cost() const;
@@ -95,6 +97,7 @@ class NullBackend final : public Backend {
   void run(std::function<void()> work);
 
   const DType activation_;
+  const Backend* const stands_for_ = nullptr;
   std::array<OpCost, kOps> ops_;
   std::shared_ptr<Memory> memory_;  // shared with the buffers, which may outlive the backend
   std::optional<std::vector<std::function<void()>>> capture_;

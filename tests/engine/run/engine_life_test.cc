@@ -236,6 +236,8 @@ TEST(EngineCreate, SaysWhatIsWrongWithItsOptions) {
 TEST(EngineCreate, LeavesABackendThatComputesWhenCalledToItselfStepByStep) {
   const RunningEngine running(exact_options());
   EXPECT_EQ(running.engine->options().overlap, false);
+  EXPECT_EQ(running.engine->options().max_batch_rows, 64);
+  EXPECT_EQ(running.engine->options().max_batch_tokens, 512);
   EXPECT_TRUE(running.engine->options().graph_rows.empty());
 }
 

@@ -115,6 +115,18 @@ TEST(ModelRunner, CapturesOneGraphForItsBucketAtTheFirstStepThatDecodes) {
   EXPECT_EQ(exact->tokens().size(), 5u);
 }
 
+TEST(ModelRunner, WarmsUpEveryBucketWithoutATraceInWhatFollows) {
+  SteppedModel warm({1, 3});
+  warm.runner->warm_up();
+  EXPECT_EQ(warm.runner->captured_graphs(), 2u);
+  const auto replayed = warm.ask();
+  EXPECT_EQ(warm.run(), std::vector<size_t>(6, 2));
+  SteppedModel cold({1, 3});
+  const auto first = cold.ask();
+  cold.run();
+  EXPECT_EQ(replayed->tokens(), first->tokens());
+}
+
 class StepsAhead : public ::testing::TestWithParam<std::vector<int>> {};  // of graph rows
 
 // Greedy, drawn with a seed, and with penalties, which wait for the tokens they depend on.
