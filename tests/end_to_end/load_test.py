@@ -71,6 +71,7 @@ class LoadTest(unittest.TestCase):
 
             def ask(priority):
                 request = sampled(priority + 10)
+                request.stop.max_new_tokens = 300  # longer than this thread may wait for its turn
                 request.priority = priority
                 collect(node.generation.GenerateStream(request, timeout=60))
                 ended.append(priority)
