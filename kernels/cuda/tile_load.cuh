@@ -99,16 +99,4 @@ struct Tile {
   }
 };
 
-// The scales of rows g and g + 8 of row tile r. `groups` is groups_of(group, cols).
-template <WeightFormat kFormat>
-__device__ __forceinline__ float2
-load_scales(const void* scale, int64_t row_tile, int groups, int group, int lane) {
-  const int64_t pair = (row_tile * groups + group) * 8 + lane / 4;
-  if constexpr (kFormat == WeightFormat::kFp8) {
-    return __ldg(static_cast<const float2*>(scale) + pair);
-  } else {
-    return __half22float2(__ldg(static_cast<const __half2*>(scale) + pair));
-  }
-}
-
 }  // namespace switchyard::cuda
