@@ -14,6 +14,7 @@
 #include "kernels/cpu/pack.h"
 #include "kernels/cpu/sample.h"
 #include "kernels/cpu/short_conv.h"
+#include "kernels/host_readback.h"
 
 namespace switchyard {
 namespace {
@@ -29,22 +30,6 @@ class CpuGraph final : public Graph {
 
  private:
   const std::vector<std::function<void()>> ops_;
-};
-
-// Everything enqueued is done already: a copy is there at once.
-class CpuReadback final : public Readback {
- public:
-  explicit CpuReadback(int64_t bytes) : host_(static_cast<size_t>(bytes)) {}
-  void start(const void* device, int64_t bytes) override {
-    CHECK(bytes >= 0 && bytes <= static_cast<int64_t>(host_.size()));
-    copied_ = static_cast<size_t>(bytes);
-    if (bytes > 0) std::memcpy(host_.data(), device, copied_);
-  }
-  std::span<const std::byte> wait() override { return {host_.data(), copied_}; }
-
- private:
-  std::vector<std::byte> host_;
-  size_t copied_ = 0;
 };
 
 }  // namespace
@@ -63,7 +48,7 @@ WeightBytes CpuBackend::weight_bytes(WeightFormat format,
 int64_t CpuBackend::free_bytes() const { return std::numeric_limits<int64_t>::max(); }
 
 std::unique_ptr<Readback> CpuBackend::make_readback(int64_t bytes) {
-  return std::make_unique<CpuReadback>(bytes);
+  return std::make_unique<HostReadback>(bytes);
 }
 
 void CpuBackend::do_pack(const PackArgs& args) {

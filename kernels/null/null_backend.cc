@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/host_readback.h"
+
 namespace switchyard {
 namespace {
 
@@ -36,21 +38,6 @@ class NullGraph final : public Graph {
 
  private:
   const std::vector<std::function<void()>> ops_;
-};
-
-class NullReadback final : public Readback {
- public:
-  explicit NullReadback(int64_t bytes) : host_(static_cast<size_t>(bytes)) {}
-  void start(const void* device, int64_t bytes) override {
-    CHECK(bytes >= 0 && bytes <= static_cast<int64_t>(host_.size()));
-    copied_ = static_cast<size_t>(bytes);
-    if (bytes > 0) std::memcpy(host_.data(), device, copied_);
-  }
-  std::span<const std::byte> wait() override { return {host_.data(), copied_}; }
-
- private:
-  std::vector<std::byte> host_;
-  size_t copied_ = 0;
 };
 
 double bytes(const Tensor& tensor) { return static_cast<double>(tensor.bytes()); }
@@ -125,7 +112,7 @@ WeightBytes NullBackend::weight_bytes(WeightFormat format,
 int64_t NullBackend::free_bytes() const { return std::numeric_limits<int64_t>::max(); }
 
 std::unique_ptr<Readback> NullBackend::make_readback(int64_t bytes) {
-  return std::make_unique<NullReadback>(bytes);
+  return std::make_unique<HostReadback>(bytes);
 }
 
 // Loading is no part of a step.
