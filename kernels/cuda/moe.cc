@@ -1,22 +1,19 @@
 #include "kernels/cuda/moe.h"
 
 #include "kernels/cuda/combine.h"
-#include "kernels/cuda/narrow.h"
 #include "kernels/cuda/narrow_experts.h"
 #include "kernels/cuda/wide.h"
 
 namespace switchyard::cuda {
 namespace {
 
-// Beyond this many entries an expert, on average, tiles of x pay.
-constexpr int64_t kNarrowEntries = 4;
 // Up to this many tokens each reads its experts for itself, which saves a step.
 constexpr int64_t kTokensApart = 4;
 constexpr int64_t kTokensApartTopK = 8;
 
+// Beyond one turn on average, tiles of x pay.
 bool narrow(const Stream& on, const Routing& routing, const ExpertWeight& weight) {
-  return routing.order.dim(0) <= kNarrowEntries * weight.experts &&
-         narrow_rows(on, weight.cols) >= 16;
+  return routing.order.dim(0) <= weight.experts * narrow_expert_rows(on, weight);
 }
 
 __nv_bfloat16* bf16(const Tensor& tensor) { return static_cast<__nv_bfloat16*>(tensor.data); }

@@ -9,9 +9,10 @@ namespace switchyard::cuda {
 namespace {
 
 // Both forms; with two streams the second is the other factor of the gate.
-template <int kStreams>
+template <int kStreams, int kTokenTiles>
 struct ProductJob {
-  static constexpr bool kLate = false;
+  static constexpr int kWarps = kNarrowWarps;
+  static constexpr bool kLate = false, kJumps = false;
   NarrowWeights weights;
   const __nv_bfloat16* x;
   const int32_t* gather;  // null: rows are x's own
@@ -26,11 +27,11 @@ struct ProductJob {
   bool out_f32;
   const __nv_bfloat16* residual;
 
-  float early;  // the residual of this thread's first output
+  __nv_bfloat16 early[kTokenTiles][4];  // the residual
 
-  __device__ void prepare(char*, const NarrowGroup&) {}
+  __device__ void prepare(char*) {}
   __device__ void begin() {}
-  __device__ int units() const { return row_tiles; }
+  __device__ NarrowUnits units() const { return part_of_units(row_tiles, blockIdx.x, gridDim.x); }
   __device__ int rows() const { return num_rows; }
   __device__ const __nv_bfloat16* row(int m) const {
     return x + int64_t{gather != nullptr ? gather[m] : m} * weights.cols;
@@ -38,35 +39,40 @@ struct ProductJob {
   __device__ StreamRef stream(int unit, int s) const {
     return {matrix[s].data, matrix[s].scale, unit};
   }
-  __device__ void expect(int unit, const NarrowGroup& group) {
-    early = 0;
-    const int64_t output = int64_t{unit} * kTileRows + group.thread() % kTileRows;
-    const int m = group.thread() / kTileRows;
-    if (residual != nullptr && m < num_rows && output < out_rows) {
-      early = __bfloat162float(residual[m * out_rows + output]);
+  // Calls each(n, j, row of x, output) for what this lane has.
+  template <typename Each>
+  __device__ __forceinline__ void each_output(int unit, const Each& each) const {
+    using Sums = NarrowSums<kStreams, kTokenTiles, kWarps>;
+#pragma unroll
+    for (int n = 0; n < kTokenTiles; ++n) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int m = Sums::token(n, j);
+        const int64_t output = int64_t{unit} * kTileRows + Sums::row(j);
+        if (m < num_rows && output < out_rows) each(n, j, m, output);
+      }
     }
   }
+  __device__ void expect(int unit) {
+    if (residual == nullptr) return;
+    each_output(unit, [&](int n, int j, int m, int64_t output) {
+      early[n][j] = residual[m * out_rows + output];
+    });
+  }
   template <typename Sums>
-  __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
-#pragma unroll 1
-    for (int i = group.thread(); i < kTileRows * num_rows; i += group.threads()) {
-      const int in_tile = i % kTileRows;
-      const int m = i / kTileRows;
-      const int64_t output = int64_t{unit} * kTileRows + in_tile;
-      if (output >= out_rows) continue;
+  __device__ void finish(int unit, const Sums& sums) const {
+    each_output(unit, [&](int n, int j, int m, int64_t output) {
       const float factor = sums.factor(m);
-      float value = sums.at(0, in_tile, m) * factor;
-      if constexpr (kStreams == 2) value = silu(value) * (sums.at(1, in_tile, m) * factor);
-      if (residual != nullptr) {
-        value += i == group.thread() ? early : __bfloat162float(residual[m * out_rows + output]);
-      }
+      float value = sums.value[0][n][j] * factor;
+      if constexpr (kStreams == 2) value = silu(value) * (sums.value[1][n][j] * factor);
+      if (residual != nullptr) value += __bfloat162float(early[n][j]);
       const int64_t at = m * out_stride + output;
       if (out_f32) {
         static_cast<float*>(out)[at] = value;
       } else {
         static_cast<__nv_bfloat16*>(out)[at] = __float2bfloat16_rn(value);
       }
-    }
+    });
   }
 };
 
@@ -74,7 +80,7 @@ template <WeightFormat kFormat, int kStreams, int kTokenTiles>
 void run(const Stream& on, const NarrowProduct& product) {
   const Weight& weight = product.weight;
   const int64_t rows = product.input.rows().dim(0);
-  ProductJob<kStreams> job{};
+  ProductJob<kStreams, kTokenTiles> job{};
   job.weights = narrow_weights(weight.cols, weight.group);
   job.x = static_cast<const __nv_bfloat16*>(product.input.x.data);
   job.gather = product.input.gather;
@@ -91,15 +97,11 @@ void run(const Stream& on, const NarrowProduct& product) {
   job.out_stride = product.out_stride;
   job.out_f32 = product.out_type == DType::kF32;
   job.residual = product.residual;
-  with_scale_cols<kFormat>(weight.group, job.weights.k_tiles, [&](auto cols, int items) {
-    const auto kernel = narrow_kernel<kFormat, kStreams, kTokenTiles, cols(), ProductJob<kStreams>>;
-    const NarrowShared shared =
-        narrow_shared<kFormat, kStreams, cols()>(weight.cols, rows, kTokenTiles, 0);
-    const int64_t resident = resident_blocks(on, kernel, shared.bytes());
-    const NarrowGroup group = narrow_group(job.row_tiles, items, resident);
-    const int64_t blocks = std::min(resident, ceil_div(job.row_tiles, kNarrowWarps / group.warps));
-    launch(on, kernel, static_cast<unsigned>(blocks), kNarrowThreads, shared.bytes(), job, shared,
-           group);
+  with_scale_cols<kFormat>(weight.group, [&](auto cols) {
+    launch_narrow(on, narrow_kernel<kFormat, kStreams, kTokenTiles, cols(), decltype(job)>, job,
+                  narrow_shared<kFormat, kStreams, cols()>(job.kWarps, weight.cols, rows,
+                                                           job.gain != nullptr, kTokenTiles, 0),
+                  job.row_tiles);
   });
 }
 
@@ -108,7 +110,8 @@ void run(const Stream& on, const NarrowProduct& product) {
 int narrow_rows(const Stream& on, int64_t cols) {
   for (const int rows : {16, 8}) {
     // The widest use: two streams of bf16.
-    const NarrowShared shared = narrow_shared<WeightFormat::kBf16, 2, 64>(cols, rows, rows / 8, 0);
+    const NarrowShared shared =
+        narrow_shared<WeightFormat::kBf16, 2, 64>(kNarrowWarps, cols, rows, true, rows / 8, 0);
     if (shared.bytes() <= on.shared_bytes) return rows;
   }
   return 0;

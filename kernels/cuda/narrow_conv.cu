@@ -10,18 +10,18 @@ namespace {
 
 constexpr int kMostTaps = 4;
 
-// What the epilogue needs of the batch, by token, and the products B * x.
+// Of each warp's unit: the products B * x, and C.
 struct ConvShared {
-  float u[kNarrowWarps][kNarrowMaxRows][kTileRows];  // of each group of warps
-  int first[kNarrowMaxRows];                         // token of the row that the token is of
-  int slot[kNarrowMaxRows];
-  int tokens[kNarrowMaxRows];  // of the row; 0: not its first token
-  bool fresh[kNarrowMaxRows];  // the row has no past
+  float u[kNarrowWarps][kNarrowMaxRows][kTileRows];
+  float c[kNarrowWarps][kNarrowMaxRows][kTileRows];
 };
 
 // A unit: 16 channels; its streams are the rows of in_proj for B, C and x.
+template <int kTokenTiles>
 struct ConvJob {
-  static constexpr bool kLate = false;
+  static constexpr int kWarps = kNarrowWarps;
+  static constexpr bool kLate = false, kJumps = false;
+  static constexpr int kOutputs = kTokenTiles * 4;  // of a lane: one channel, every second token
   NarrowWeights weights;
   const __nv_bfloat16* x;
   int num_tokens;
@@ -39,102 +39,105 @@ struct ConvJob {
   const int32_t* state_slot;
   int num_rows;
 
-  ConvShared* of_batch;
-  float early_taps[kMostTaps];  // of this thread's first channel, and the past of its first token
-  float early_past[kMostTaps - 1];
+  ConvShared* products;
+  // What the batch says of this lane's tokens, in registers.
+  struct Token {
+    int into_row;  // tokens of the row before it
+    int in_row;    // tokens of the row
+    int slot;      // of the row's state; -1: it has no past
+  };
+  Token token[kOutputs];
+  float early_taps[kMostTaps];  // of this lane's channel, and the past of its tokens
+  float early_past[kOutputs][kMostTaps - 1];
 
+  __device__ static int token_of(int i) { return i * 2 + threadIdx.x % 32 / kTileRows; }
   __device__ void begin() {}
-  __device__ void prepare(char* shared, const NarrowGroup&) {
-    of_batch = reinterpret_cast<ConvShared*>(shared);
-    const int r = threadIdx.x;
-    if (r >= num_rows) return;
-    const int begin = row_start[r];
-    const int end = row_start[r + 1];
-#pragma unroll 1
-    for (int t = begin; t < end; ++t) {
-      of_batch->first[t] = begin;
-      of_batch->slot[t] = state_slot[r];
-      of_batch->tokens[t] = t == begin ? end - begin : 0;
-      of_batch->fresh[t] = position[begin] == 0;
+  __device__ void prepare(char* shared) {
+    products = reinterpret_cast<ConvShared*>(shared);
+    int row = 0;
+#pragma unroll
+    for (int i = 0; i < kOutputs; ++i) {
+      const int t = token_of(i);
+      if (t >= num_tokens) break;
+      while (row_start[row + 1] <= t) ++row;
+      const int first = row_start[row];
+      token[i] = {.into_row = t - first,
+                  .in_row = row_start[row + 1] - first,
+                  .slot = position[first] != 0 ? state_slot[row] : ~state_slot[row]};
     }
   }
-  __device__ int units() const { return channel_tiles; }
+  __device__ NarrowUnits units() const {
+    return part_of_units(channel_tiles, blockIdx.x, gridDim.x);
+  }
   __device__ int rows() const { return num_tokens; }
   __device__ const __nv_bfloat16* row(int m) const { return x + int64_t{m} * weights.cols; }
   __device__ StreamRef stream(int unit, int s) const {
     return {in_proj.data, in_proj.scale, unit + int64_t{s} * channel_tiles};
   }
-  // Column i of the past of token t's row: 0 is the oldest.
-  __device__ float past(int t, int i, int64_t channel, bool early) const {
-    if (early) {  // no run-time index: these are registers
-      return i == 0 ? early_past[0] : i == 1 ? early_past[1] : early_past[2];
-    }
-    if (of_batch->fresh[t]) return 0;
-    return state[(int64_t{of_batch->slot[t]} * (num_taps - 1) + i) * channels + channel];
+  __device__ float* past_of(const Token& of, int64_t channel) const {
+    const int slot = of.slot < 0 ? ~of.slot : of.slot;
+    return state + int64_t{slot} * (num_taps - 1) * channels + channel;
   }
   // Nothing in this step wrote the state, and who wrote it before has ended.
-  __device__ void expect(int unit, const NarrowGroup& group) {
-    const int t = group.thread() / kTileRows;
-    const int64_t channel = int64_t{unit} * kTileRows + group.thread() % kTileRows;
-    if (t >= num_tokens) return;
-    int row = 0;
-    while (row_start[row + 1] <= t) ++row;
-    const bool has_past = position[row_start[row]] != 0;
+  __device__ void expect(int unit) {
+    const int64_t channel = int64_t{unit} * kTileRows + threadIdx.x % kTileRows;
 #pragma unroll
     for (int k = 0; k < kMostTaps; ++k) {
       early_taps[k] = k < num_taps ? taps[channel * num_taps + k] : 0.0f;
     }
 #pragma unroll
-    for (int k = 0; k < kMostTaps - 1; ++k) {
-      early_past[k] =
-          has_past && k + 1 < num_taps
-              ? state[(int64_t{state_slot[row]} * (num_taps - 1) + k) * channels + channel]
-              : 0.0f;
+    for (int i = 0; i < kOutputs; ++i) {
+      if (token_of(i) >= num_tokens) break;
+      const float* past = past_of(token[i], channel);
+#pragma unroll
+      for (int k = 0; k < kMostTaps - 1; ++k) {
+        early_past[i][k] = token[i].slot >= 0 && k + 1 < num_taps ? past[k * channels] : 0.0f;
+      }
     }
   }
   template <typename Sums>
-  __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
-    const int64_t first_channel = int64_t{unit} * kTileRows;
-    const int all = kTileRows * num_tokens;
-    auto& u = of_batch->u[group.index()];
-#pragma unroll 1
-    for (int i = group.thread(); i < all; i += group.threads()) {
-      const int c = i % kTileRows;
-      const int t = i / kTileRows;
-      const float factor = sums.factor(t);
-      u[t][c] = sums.at(0, c, t) * factor * (sums.at(2, c, t) * factor);
+  __device__ void finish(int unit, const Sums& sums) const {
+    const int warp = threadIdx.x / 32;
+    const int c = threadIdx.x % kTileRows;
+    const int64_t channel = int64_t{unit} * kTileRows + c;
+    auto& u = products->u[warp];
+    __syncwarp();
+#pragma unroll
+    for (int n = 0; n < kTokenTiles; ++n) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int t = sums.token(n, j);
+        if (t >= num_tokens) continue;
+        const float factor = sums.factor(t);
+        u[t][sums.row(j)] = sums.value[0][n][j] * factor * (sums.value[2][n][j] * factor);
+        products->c[warp][t][sums.row(j)] = sums.value[1][n][j] * factor;
+      }
     }
-    group.sync();
-#pragma unroll 1
-    for (int i = group.thread(); i < all; i += group.threads()) {
-      const int c = i % kTileRows;
-      const int t = i / kTileRows;
-      const int64_t channel = first_channel + c;
-      const bool early = i == group.thread();
-      const int into_row = t - of_batch->first[t];
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < kOutputs; ++i) {
+      const int t = token_of(i);
+      if (t >= num_tokens) break;
+      const int into_row = token[i].into_row;
+      // Column k of this token's window: of the row's past or of its tokens.
+      const auto column = [&](int k) {
+        const int from = into_row + k + 1 - num_taps;
+        if (from >= 0) return u[t - into_row + from][c];
+        const int back = num_taps - 1 + from;  // 0 is the oldest
+        return back == 0 ? early_past[i][0] : back == 1 ? early_past[i][1] : early_past[i][2];
+      };
       float mixed = 0;
 #pragma unroll
       for (int k = 0; k < kMostTaps; ++k) {
-        if (k >= num_taps) break;
-        const float column = into_row + k + 1 >= num_taps ? u[t + k + 1 - num_taps][c]
-                                                          : past(t, into_row + k, channel, early);
-        mixed += (early ? early_taps[k] : taps[channel * num_taps + k]) * column;
+        if (k < num_taps) mixed += early_taps[k] * column(k);
       }
-      out[t * channels + channel] = __float2bfloat16_rn(sums.at(1, c, t) * sums.factor(t) * mixed);
-    }
-    group.sync();  // the past has been read
-#pragma unroll 1
-    for (int i = group.thread(); i < all; i += group.threads()) {
-      const int c = i % kTileRows;
-      const int t = i / kTileRows;
-      const int tokens = of_batch->tokens[t];
-      if (tokens == 0) continue;
-      const int64_t channel = first_channel + c;
-#pragma unroll 1
-      for (int j = 0; j + 1 < num_taps; ++j) {  // reads column j + tokens, not yet written
-        const int from = j + tokens + 1 - num_taps;
-        state[(int64_t{of_batch->slot[t]} * (num_taps - 1) + j) * channels + channel] =
-            from >= 0 ? u[t + from][c] : past(t, j + tokens, channel, i == group.thread());
+      out[t * channels + channel] = __float2bfloat16_rn(products->c[warp][t][c] * mixed);
+      // The row's first token leaves the columns that its last one is followed by.
+      if (into_row > 0) continue;
+      float* past = past_of(token[i], channel);
+#pragma unroll
+      for (int k = 0; k < kMostTaps - 1; ++k) {
+        if (k + 1 < num_taps) past[k * channels] = column(k + token[i].in_row);
       }
     }
   }
@@ -143,7 +146,7 @@ struct ConvJob {
 template <WeightFormat kFormat, int kTokenTiles>
 void run(const Stream& on, const ShortConvArgs& args, const RaggedBatch& batch) {
   const int64_t channels = args.out.dim(1);
-  ConvJob job{};
+  ConvJob<kTokenTiles> job{};
   job.weights = narrow_weights(channels, args.in_proj.group);
   job.x = static_cast<const __nv_bfloat16*>(args.input.x.data);
   job.num_tokens = batch.num_tokens;
@@ -160,16 +163,12 @@ void run(const Stream& on, const ShortConvArgs& args, const RaggedBatch& batch) 
   job.position = batch.position;
   job.state_slot = batch.state_slot;
   job.num_rows = batch.num_rows;
-  with_scale_cols<kFormat>(args.in_proj.group, job.weights.k_tiles, [&](auto cols, int items) {
-    const auto kernel = narrow_kernel<kFormat, 3, kTokenTiles, cols(), ConvJob>;
-    const NarrowShared shared = narrow_shared<kFormat, 3, cols()>(channels, batch.num_tokens,
-                                                                  kTokenTiles, sizeof(ConvShared));
-    const int64_t resident = resident_blocks(on, kernel, shared.bytes());
-    const NarrowGroup group = narrow_group(job.channel_tiles, items, resident);
-    const int64_t blocks =
-        std::min(resident, ceil_div(job.channel_tiles, kNarrowWarps / group.warps));
-    launch(on, kernel, static_cast<unsigned>(blocks), kNarrowThreads, shared.bytes(), job, shared,
-           group);
+  with_scale_cols<kFormat>(args.in_proj.group, [&](auto cols) {
+    launch_narrow(
+        on, narrow_kernel<kFormat, 3, kTokenTiles, cols(), decltype(job)>, job,
+        narrow_shared<kFormat, 3, cols()>(job.kWarps, channels, batch.num_tokens,
+                                          job.gain != nullptr, kTokenTiles, sizeof(ConvShared)),
+        job.channel_tiles);
   });
 }
 

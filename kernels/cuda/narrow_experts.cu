@@ -8,9 +8,6 @@
 namespace switchyard::cuda {
 namespace {
 
-// Of an expert's unit: a block's share of an expert is short, and single warps end it unevenly.
-constexpr int kLeastWarps = 2;
-
 // The matrices of one weight of all experts. A lane keeps the addresses of its own expert, fetched
 // before it is known which are wanted.
 struct Experts {
@@ -40,21 +37,23 @@ struct Experts {
   }
 };
 
-// A unit: a row tile of one expert, for up to kRows of its entries. blockIdx = (share of the row
-// tiles, how many-th expert of those with entries, how many-th kRows of its entries).
-template <int kStreams, int kTokenTiles>
+// A unit: a row tile of gate and the same of up or, of down, two row tiles; for up to kRows of an
+// expert's entries: a tile of them. Blocks are
+// dealt out evenly to the tiles that there are, and those of a tile share its units; blockIdx.y
+// counts rounds, as many tiles a round as there are blocks.
+template <bool kGated, int kTokenTiles, int kBlockWarps>
 struct EntriesJob {
-  static constexpr bool kLate = true;
+  static constexpr int kWarps = kBlockWarps;
+  static constexpr bool kLate = true, kJumps = !kGated;
   static constexpr int kRows = kTokenTiles * 8;
   NarrowWeights weights;
   const __nv_bfloat16* x;
-  int entries_per_x;  // K: entry i reads row i / K of x; 1: row i
   int top_k;
   const int32_t* only;  // one token: its experts; else null
   const int32_t* order;
   const int32_t* expert_start;
   int experts;
-  Experts matrix[kStreams];
+  Experts matrix[kGated ? 2 : 1];
   int row_tiles;
   int64_t out_rows;
   __nv_bfloat16* out;
@@ -62,120 +61,199 @@ struct EntriesJob {
   float epsilon = 0;
 
   // Of this thread, once begun.
-  Experts::Kept kept[kStreams];
-  StreamRef ref[kStreams];
+  Experts::Kept kept[kGated ? 2 : 1];
+  StreamRef ref[kGated ? 2 : 1];
+  NarrowUnits mine;
   int count;
   int entry;  // lane l: the l-th entry
 
-  __device__ void prepare(char*, const NarrowGroup&) {
+  __device__ void prepare(char*) {
 #pragma unroll
-    for (int s = 0; s < kStreams; ++s) kept[s] = matrix[s].keep(experts);
+    for (int s = 0; s < (kGated ? 2 : 1); ++s) kept[s] = matrix[s].keep(experts);
   }
-  __device__ void expect(int, const NarrowGroup&) {}
+  __device__ void expect(int) {}
+  __device__ int all_units() const { return kGated ? row_tiles : (row_tiles + 1) / 2; }
+  // Sets `mine`; returns this block's tile, or -1.
+  __device__ int deal(int tiles) {
+    const int before = static_cast<int>(blockIdx.y * gridDim.x);
+    const int here = min(tiles - before, static_cast<int>(gridDim.x));
+    mine = {0, 0};
+    if (here <= 0) return -1;
+    const int blocks = gridDim.x;
+    const int block = blockIdx.x;
+    const int tile = quotient(block * here, blocks);
+    const int first = quotient(tile * blocks + here - 1, here);
+    const int end = quotient((tile + 1) * blocks + here - 1, here);
+    mine = part_of_units(all_units(), block - first, end - first);
+    return before + tile;
+  }
+  __device__ void choose(int expert) {
+#pragma unroll
+    for (int s = 0; s < (kGated ? 2 : 1); ++s) ref[s] = matrix[s].of(expert, kept[s]);
+  }
   __device__ void begin() {
-    const int lane = threadIdx.x % 32;
     if (only != nullptr) {
-      const int chosen = only[blockIdx.y];
+      entry = deal(top_k);
       count = 1;
-      entry = blockIdx.y;
-#pragma unroll
-      for (int s = 0; s < kStreams; ++s) ref[s] = matrix[s].of(chosen, kept[s]);
+      if (entry >= 0) choose(only[entry]);
       return;
     }
-    int skip = blockIdx.y;
-    count = 0;
-#pragma unroll 1
-    for (int base = 0; base < experts; base += 32) {
+    const int lane = threadIdx.x % 32;
+    int start, entries, through;  // of expert `base` + lane; tiles of the experts up to it
+    const auto look = [&](int base) {
       const int e = base + lane;
-      const int start = e < experts ? expert_start[e] : 0;
-      const int end = e < experts ? expert_start[e + 1] : 0;
-      uint32_t present = __ballot_sync(~0u, end > start);
-      if (skip >= __popc(present)) {
-        skip -= __popc(present);
-        continue;
-      }
-      for (; skip > 0; --skip) present &= present - 1;
-      const int chosen = __ffs(present) - 1;
-      const int first = __shfl_sync(~0u, start, chosen) + static_cast<int>(blockIdx.z) * kRows;
-      count = min(max(__shfl_sync(~0u, end, chosen) - first, 0), kRows);
-      entry = lane < count ? order[first + lane] : 0;
+      start = e < experts ? expert_start[e] : 0;
+      entries = e < experts ? expert_start[e + 1] - start : 0;
+      through = (entries + kRows - 1) / kRows;
 #pragma unroll
-      for (int s = 0; s < kStreams; ++s) ref[s] = matrix[s].of(base + chosen, kept[s]);
-      return;
+      for (int offset = 1; offset < 32; offset *= 2) {
+        const int other = __shfl_up_sync(~0u, through, offset);
+        if (lane >= offset) through += other;
+      }
+      return __shfl_sync(~0u, through, 31);
+    };
+    int tiles = 0;
+#pragma unroll 1
+    for (int base = 32; base < experts; base += 32) tiles += look(base);
+    int of_chunk = look(0);
+    int tile = deal(tiles + of_chunk);
+    if (tile < 0) return;
+    int base = 0;
+    while (tile >= of_chunk) {
+      tile -= of_chunk;
+      base += 32;
+      of_chunk = look(base);
     }
+    const int owner = __popc(__ballot_sync(~0u, through <= tile));
+    const int before = owner > 0 ? __shfl_sync(~0u, through, owner - 1) : 0;
+    const int first = (tile - before) * kRows;
+    count = min(__shfl_sync(~0u, entries, owner) - first, kRows);
+    const int from = __shfl_sync(~0u, start, owner) + first;
+    entry = lane < count ? order[from + lane] : 0;
+    choose(base + owner);
   }
-  __device__ int units() const { return count == 0 ? 0 : row_tiles; }
+  __device__ NarrowUnits units() const { return mine; }
   __device__ int rows() const { return count; }
   __device__ const __nv_bfloat16* row(int m) const {
-    return x + int64_t{__shfl_sync(~0u, entry, m) / entries_per_x} * weights.cols;
+    const int mine = __shfl_sync(~0u, entry, m);
+    return x + int64_t{kGated ? quotient(mine, top_k) : mine} * weights.cols;
   }
-  __device__ StreamRef stream(int unit, int s) const { return {ref[s].data, ref[s].scale, unit}; }
+  __device__ StreamRef stream(int unit, int s) const {
+    if constexpr (kGated) return {ref[s].data, ref[s].scale, unit};
+    return {ref[0].data, ref[0].scale, min(unit * 2 + s, row_tiles - 1)};
+  }
   template <typename Sums>
-  __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
-    // A warp writes two rows of 16 outputs.
-#pragma unroll 1
-    for (int i = group.thread(); i < kTileRows * ((count + 1) / 2 * 2); i += group.threads()) {
-      const int in_tile = i % kTileRows;
-      const int m = i / kTileRows;
+  __device__ void finish(int unit, const Sums& sums) const {
+    // Lanes of neighbouring rows exchange a token each, and write two rows of one.
+    const bool odd = threadIdx.x / 4 % 2 != 0;
+#pragma unroll
+    for (int n = 0; n < kTokenTiles; ++n) {
+      const int m = sums.token(n, odd ? 1 : 0);
       const int64_t to = __shfl_sync(~0u, entry, m);
-      const int64_t output = int64_t{unit} * kTileRows + in_tile;
-      if (m >= count || output >= out_rows) continue;
-      float value = sums.at(0, in_tile, m);
-      if constexpr (kStreams == 2) value = silu(value) * sums.at(1, in_tile, m);
-      out[to * out_rows + output] = __float2bfloat16_rn(value);
+#pragma unroll
+      for (int i = 0; i < (kGated ? 1 : 2) * 2; ++i) {
+        const int s = i / 2;
+        const int j = i % 2 * 2;
+        float low = sums.value[s][n][j];
+        float high = sums.value[s][n][j + 1];
+        if constexpr (kGated) {
+          low = silu(low) * sums.value[1][n][j];
+          high = silu(high) * sums.value[1][n][j + 1];
+        }
+        const float other = __shfl_xor_sync(~0u, odd ? low : high, 4);
+        const int64_t output =
+            int64_t{kGated ? unit : unit * 2 + s} * kTileRows + (sums.row(j) & ~1);
+        __nv_bfloat16* at = out + to * out_rows + output;
+        if (m >= count || output >= out_rows) continue;
+        const uint32_t pair = odd ? pack_bf16(other, high) : pack_bf16(low, other);
+        if (out_rows % 2 == 0) {
+          *reinterpret_cast<uint32_t*>(at) = pair;
+        } else {
+          at[0] = __ushort_as_bfloat16(static_cast<unsigned short>(pair));
+          if (output + 1 < out_rows) {
+            at[1] = __ushort_as_bfloat16(static_cast<unsigned short>(pair >> 16));
+          }
+        }
+      }
     }
   }
 };
 
-template <WeightFormat kFormat, int kStreams, int kTokenTiles>
+// Few entries leave room for two blocks on a multiprocessor; else twice the warps unpack codes,
+// which takes as long as their way from memory.
+constexpr int warps_for(WeightFormat format, int token_tiles) {
+  return token_tiles == 1 || format == WeightFormat::kBf16 ? kNarrowWarps : 2 * kNarrowWarps;
+}
+
+template <WeightFormat kFormat>
+NarrowShared entries_shared(int64_t cols, int64_t rows, int token_tiles, int group) {
+  NarrowShared shared{};
+  with_scale_cols<kFormat>(group, [&](auto scale_cols) {
+    shared = narrow_shared<kFormat, 2, scale_cols()>(warps_for(kFormat, token_tiles), cols, rows,
+                                                     false, token_tiles, 0);
+  });
+  return shared;
+}
+
+template <WeightFormat kFormat, bool kGated, int kTokenTiles>
 void run_entries(const Stream& on,
-                 EntriesJob<kStreams, kTokenTiles> job,
+                 const Tensor& x,
                  const ExpertWeight& weight,
-                 const Routing& routing) {
+                 const ExpertWeight& up,
+                 const Routing& routing,
+                 const Tensor& out) {
   const int64_t tokens = routing.expert.dim(0);
+  EntriesJob<kGated, kTokenTiles, warps_for(kFormat, kTokenTiles)> job{};
   job.weights = narrow_weights(weight.cols, weight.group);
+  job.x = static_cast<const __nv_bfloat16*>(x.data);
   job.top_k = static_cast<int>(routing.expert.dim(1));
   job.only = tokens == 1 ? routing.expert.i32() : nullptr;
   job.order = routing.order.i32();
   job.expert_start = routing.expert_start.i32();
   job.experts = static_cast<int>(weight.experts);
+  job.matrix[0] = {weight.data, weight.scale};
+  if constexpr (kGated) job.matrix[1] = {up.data, up.scale};
   job.row_tiles = static_cast<int>(row_tiles(weight.rows));
   job.out_rows = weight.rows;
-  with_scale_cols<kFormat>(weight.group, job.weights.k_tiles, [&](auto cols, int items) {
-    const auto kernel =
-        narrow_kernel<kFormat, kStreams, kTokenTiles, cols(), EntriesJob<kStreams, kTokenTiles>>;
-    const NarrowShared shared = narrow_shared<kFormat, kStreams, cols()>(
-        weight.cols, std::min<int64_t>(tokens, job.kRows), kTokenTiles, 0);
-    const int64_t chosen = std::min(weight.experts, routing.order.dim(0));
-    const int64_t resident = resident_blocks(on, kernel, shared.bytes());
-    // Those that are chosen fill the device; who finds no expert leaves at once.
-    const double idle =
-        std::pow(1.0 - static_cast<double>(job.top_k) / static_cast<double>(weight.experts),
-                 static_cast<double>(tokens));
-    const auto active =
-        std::max<int64_t>(1, std::llround(static_cast<double>(weight.experts) * (1 - idle)));
-    NarrowGroup group = narrow_group(job.row_tiles * active, items, resident);
-    group.warps = std::max(group.warps, std::min(kLeastWarps, items));
-    const int64_t across = std::clamp<int64_t>(resident / active, 1,
-                                               ceil_div(job.row_tiles, kNarrowWarps / group.warps));
-    const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(chosen),
-                    static_cast<unsigned>(ceil_div(tokens, job.kRows)));
-    launch(on, kernel, grid, kNarrowThreads, shared.bytes(), job, shared, group);
+  job.out = static_cast<__nv_bfloat16*>(out.data);
+  const NarrowShared shared = entries_shared<kFormat>(
+      weight.cols, std::min<int64_t>(tokens, job.kRows), kTokenTiles, weight.group);
+  with_scale_cols<kFormat>(weight.group, [&](auto cols) {
+    const auto kernel = narrow_kernel<kFormat, 2, kTokenTiles, cols(), decltype(job)>;
+    constexpr int kThreads = job.kWarps * 32;
+    const int64_t entries = routing.order.dim(0);
+    const int64_t tiles = std::min(entries, weight.experts + entries / job.kRows);
+    const int64_t units = kGated ? job.row_tiles : ceil_div(job.row_tiles, 2);
+    const int64_t blocks =
+        std::min<int64_t>(resident_blocks(on, kernel, kThreads, shared.bytes()), tiles * units);
+    const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(ceil_div(tiles, blocks)));
+    launch(on, kernel, grid, kThreads, shared.bytes(), job, shared);
   });
 }
 
-// Tokens that an expert's entries are expected to fill, with room for the uneven.
-int64_t expected_rows(const Routing& routing, int64_t experts) {
-  const int64_t tokens = routing.expert.dim(0);
-  const int64_t average = ceil_div(routing.order.dim(0), experts);
-  return std::min<int64_t>({tokens, average + average / 2 + 2, kNarrowMaxRows});
+// Calls body(std::integral_constant<int, kTokenTiles>): tiles that hold what nearly every expert
+// gets, if tokens choose independently, as far as shared memory has room.
+template <typename Body>
+void with_expert_tiles(const Stream& on,
+                       const Routing& routing,
+                       const ExpertWeight& weight,
+                       const Body& body) {
+  const double average =
+      static_cast<double>(routing.order.dim(0)) / static_cast<double>(weight.experts);
+  const auto wanted =
+      std::min<int64_t>(routing.expert.dim(0), std::llround(average + 2.5 * std::sqrt(average)));
+  const int64_t rows = std::min<int64_t>(wanted, narrow_expert_rows(on, weight));
+  if (rows <= 8) return body(std::integral_constant<int, 1>());
+  if (rows <= 16) return body(std::integral_constant<int, 2>());
+  body(std::integral_constant<int, 3>());
 }
 
 // A unit: a row tile of one token's experts, one stream each; row k of x is the hidden row of the
 // k-th expert. blockIdx = (share of the row tiles, token).
 template <int kStreams>
 struct TokenDownJob {
-  static constexpr bool kLate = true;
+  static constexpr int kWarps = kNarrowWarps;
+  static constexpr bool kLate = true, kJumps = false;
   NarrowWeights weights;
   const __nv_bfloat16* hidden;
   const int32_t* expert;
@@ -193,16 +271,26 @@ struct TokenDownJob {
   Experts::Kept kept;
   StreamRef ref[kStreams];
 
-  // Of this thread's first stream and row: the expert's weight and the residual.
-  float early_weight, early_residual;
+  // The weights of the streams of which this lane has the sums that count, column s of stream s; 0
+  // of the others. And the residual of its two rows.
+  float early_weight[kStreams];
+  __nv_bfloat16 early_residual[2];
 
-  __device__ void prepare(char*, const NarrowGroup&) { kept = matrix.keep(experts); }
-  __device__ void expect(int unit, const NarrowGroup& group) {
-    const int s = group.thread() % kStreams;
-    const int64_t output = int64_t{unit} * kTileRows + group.thread() / kStreams % kTileRows;
-    early_weight = s < top_k ? weight[blockIdx.y * top_k + s] : 0.0f;
-    early_residual =
-        output < out_rows ? __bfloat162float(residual[blockIdx.y * out_rows + output]) : 0.0f;
+  __device__ void prepare(char*) { kept = matrix.keep(experts); }
+  __device__ int64_t output_of(int unit, int j) const {
+    return int64_t{unit} * kTileRows + threadIdx.x % 32 / 4 + j * 8;
+  }
+  __device__ void expect(int unit) {
+#pragma unroll
+    for (int s = 0; s < kStreams; ++s) {
+      const bool mine = static_cast<int>(threadIdx.x % 4) == s / 2 && s < top_k;
+      early_weight[s] = mine ? weight[blockIdx.y * top_k + s] : 0.0f;
+    }
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const int64_t output = output_of(unit, j);
+      if (output < out_rows) early_residual[j] = residual[blockIdx.y * out_rows + output];
+    }
   }
   __device__ void begin() {
 #pragma unroll
@@ -210,29 +298,27 @@ struct TokenDownJob {
       ref[s] = matrix.of(expert[blockIdx.y * top_k + min(s, top_k - 1)], kept);
     }
   }
-  __device__ int units() const { return row_tiles; }
+  __device__ NarrowUnits units() const { return part_of_units(row_tiles, blockIdx.x, gridDim.x); }
   __device__ int rows() const { return top_k; }
   __device__ const __nv_bfloat16* row(int m) const {
     return hidden + int64_t{static_cast<int>(blockIdx.y) * top_k + m} * weights.cols;
   }
   __device__ StreamRef stream(int unit, int s) const { return {ref[s].data, ref[s].scale, unit}; }
   template <typename Sums>
-  __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
-#pragma unroll 1
-    for (int i = group.thread(); i < kTileRows * kStreams; i += group.threads()) {
-      const int s = i % kStreams;
-      const int in_tile = i / kStreams;
-      const bool early = i == group.thread();
-      const float share = early ? early_weight : s < top_k ? weight[blockIdx.y * top_k + s] : 0.0f;
-      const float mine = share * sums.at(s, in_tile, s);
+  __device__ void finish(int unit, const Sums& sums) const {
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
       float total = 0;
 #pragma unroll
-      for (int k = 0; k < kStreams; ++k) total += __shfl_sync(~0u, mine, k, kStreams);
-      const int64_t output = int64_t{unit} * kTileRows + in_tile;
-      if (s != 0 || output >= out_rows) continue;
-      const int64_t at = blockIdx.y * out_rows + output;
-      out[at] =
-          __float2bfloat16_rn((early ? early_residual : __bfloat162float(residual[at])) + total);
+      for (int s = 0; s < kStreams; ++s) {
+        total += early_weight[s] * sums.value[s][0][j * 2 + s % 2];
+      }
+      total += __shfl_xor_sync(~0u, total, 1);
+      total += __shfl_xor_sync(~0u, total, 2);
+      const int64_t output = output_of(unit, j);
+      if (threadIdx.x % 4 != 0 || output >= out_rows) continue;
+      out[blockIdx.y * out_rows + output] =
+          __float2bfloat16_rn(__bfloat162float(early_residual[j]) + total);
     }
   }
 };
@@ -252,44 +338,45 @@ void run_token_down(const Stream& on, const ExpertDownArgs& args) {
   job.residual = static_cast<const __nv_bfloat16*>(args.residual.data);
   job.experts = static_cast<int>(args.down.experts);
   const int64_t tokens = args.out.dim(0);
-  with_scale_cols<kFormat>(args.down.group, job.weights.k_tiles, [&](auto cols, int items) {
+  with_scale_cols<kFormat>(args.down.group, [&](auto cols) {
     const auto kernel = narrow_kernel<kFormat, kStreams, 1, cols(), TokenDownJob<kStreams>>;
-    const NarrowShared shared =
-        narrow_shared<kFormat, kStreams, cols()>(args.down.cols, job.top_k, 1, 0);
-    const int64_t resident = resident_blocks(on, kernel, shared.bytes());
-    const NarrowGroup group = narrow_group(job.row_tiles * tokens, items, resident);
-    const int64_t across = std::clamp<int64_t>(resident / tokens, 1,
-                                               ceil_div(job.row_tiles, kNarrowWarps / group.warps));
+    const NarrowShared shared = narrow_shared<kFormat, kStreams, cols()>(job.kWarps, args.down.cols,
+                                                                         job.top_k, false, 1, 0);
+    constexpr int kThreads = job.kWarps * 32;
+    const int64_t resident = resident_blocks(on, kernel, kThreads, shared.bytes());
+    const int64_t across = std::clamp<int64_t>(resident / tokens, 1, job.row_tiles);
     const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(tokens));
-    launch(on, kernel, grid, kNarrowThreads, shared.bytes(), job, shared, group);
+    launch(on, kernel, grid, kThreads, shared.bytes(), job, shared);
   });
 }
 
 }  // namespace
 
+int narrow_expert_rows(const Stream& on, const ExpertWeight& weight) {
+  int most = 0;
+  with_format(weight.format, [&](auto format) {
+    for (const int rows : {8, 16, 24}) {
+      const NarrowShared shared =
+          entries_shared<format()>(weight.cols, rows, rows / 8, weight.group);
+      if (shared.bytes() <= on.shared_bytes) most = rows;
+    }
+  });
+  return most;
+}
+
 void narrow_expert_up(const Stream& on, const ExpertUpArgs& args) {
   with_format(args.gate.format, [&](auto format) {
-    with_token_tiles(expected_rows(args.routing, args.gate.experts), [&](auto tiles) {
-      EntriesJob<2, tiles()> job{};
-      job.x = static_cast<const __nv_bfloat16*>(args.x.data);
-      job.entries_per_x = static_cast<int>(args.routing.expert.dim(1));
-      job.matrix[0] = {args.gate.data, args.gate.scale};
-      job.matrix[1] = {args.up.data, args.up.scale};
-      job.out = static_cast<__nv_bfloat16*>(args.out.data);
-      run_entries<format(), 2, tiles()>(on, job, args.gate, args.routing);
+    with_expert_tiles(on, args.routing, args.gate, [&](auto tiles) {
+      run_entries<format(), true, tiles()>(on, args.x, args.gate, args.up, args.routing, args.out);
     });
   });
 }
 
 void narrow_expert_down(const Stream& on, const ExpertDownArgs& args) {
   with_format(args.down.format, [&](auto format) {
-    with_token_tiles(expected_rows(args.routing, args.down.experts), [&](auto tiles) {
-      EntriesJob<1, tiles()> job{};
-      job.x = static_cast<const __nv_bfloat16*>(args.hidden.data);
-      job.entries_per_x = 1;
-      job.matrix[0] = {args.down.data, args.down.scale};
-      job.out = static_cast<__nv_bfloat16*>(args.expert_work.data);
-      run_entries<format(), 1, tiles()>(on, job, args.down, args.routing);
+    with_expert_tiles(on, args.routing, args.down, [&](auto tiles) {
+      run_entries<format(), false, tiles()>(on, args.hidden, args.down, {}, args.routing,
+                                            args.expert_work);
     });
   });
 }

@@ -7,8 +7,12 @@
 
 namespace switchyard::cuda {
 
-// out[i] = silu(x[t] gate_e^T) * (x[t] up_e^T) for the entries i = t * K + k. Any number of
-// entries; meant for up to 16 an expert on average. gate.cols within narrow_rows().
+// The most entries of an expert that meet its weights at once; 0 when there are too many columns.
+// More are taken in turns, and the weights are unpacked for each.
+int narrow_expert_rows(const Stream& on, const ExpertWeight& weight);
+
+// out[i] = silu(x[t] gate_e^T) * (x[t] up_e^T) for the entries i = t * K + k, any number of them.
+// Needs narrow_expert_rows(gate).
 void narrow_expert_up(const Stream& on, const ExpertUpArgs& args);
 
 // expert_work[i] = hidden[i] down_e^T, for every entry.

@@ -12,9 +12,11 @@ namespace {
 constexpr int most_tokens(int head_dim) { return head_dim == 64 ? 16 : 8; }
 
 // A unit: one head of q, k or v, in this order; its streams are the head's row tiles.
-template <int kStreams>
+template <int kStreams, int kTokenTiles>
 struct QkvJob {
-  static constexpr bool kLate = false;
+  using Sums = NarrowSums<kStreams, kTokenTiles, kNarrowWarps>;
+  static constexpr int kWarps = kNarrowWarps;
+  static constexpr bool kLate = false, kJumps = true;
   static constexpr int kDim = kStreams * kTileRows;
   NarrowWeights weights;
   const __nv_bfloat16* x;
@@ -35,30 +37,50 @@ struct QkvJob {
   void* key;
   void* value;
 
-  float* head;  // [groups of warps][tokens][kDim], shared
+  float2* angle;  // [tokens][kDim / 2] cosine and sine, shared
+  // Of this lane: where its tokens lie in the cache, of the first head; its rows of the head's
+  // gain.
+  int64_t in_cache[kTokenTiles][2];
+  float early_gain[kStreams][2];
 
-  static constexpr int kPairs = kDim >= 64 ? kDim / 64 : 1;  // of a lane
-  // Of this warp's first token.
-  float early_sine[kPairs], early_cosine[kPairs];
-
-  __device__ void prepare(char* shared, const NarrowGroup& group) {
-    head = reinterpret_cast<float*>(shared);
-    const int t = group.thread() / 32;
-    if (t < num_tokens) angles(t, early_sine, early_cosine);
-  }
-  __device__ void begin() {}
-  __device__ void expect(int, const NarrowGroup&) {}
-  __device__ void angles(int t, float (&sine)[kPairs], float (&cosine)[kPairs]) const {
-    const int lane = threadIdx.x % 32;
+  static int64_t shared_bytes(int64_t tokens) { return tokens * kDim * 4; }
+  __device__ void prepare(char* shared) {
+    angle = reinterpret_cast<float2*>(shared);
+#pragma unroll 1
+    for (int i = threadIdx.x; i < num_tokens * kDim / 2; i += kWarps * 32) {
+      const float by = static_cast<float>(position[i / (kDim / 2)]);
+      sincosf(by * inv_frequency[i % (kDim / 2)], &angle[i].y, &angle[i].x);
+    }
 #pragma unroll
-    for (int p = 0; p < kPairs; ++p) {
-      const int i = lane + 32 * p;
-      if (i < kDim / 2) {
-        sincosf(static_cast<float>(position[t]) * inv_frequency[i], &sine[p], &cosine[p]);
+    for (int n = 0; n < kTokenTiles; ++n) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const int t = Sums::token(n, j);
+        if (t >= num_tokens) continue;
+        const int block = kv_slot[t] / block_tokens;
+        const int in_block = kv_slot[t] - block * block_tokens;
+        in_cache[n][j] = (int64_t{block} * kv_heads * block_tokens + in_block) * kDim;
       }
     }
   }
-  __device__ int units() const { return heads + 2 * kv_heads; }
+  __device__ void begin() {}
+  __device__ const float* gain_of(int unit) const {
+    return which(unit) == 0 ? q_gain : which(unit) == 1 ? k_gain : nullptr;
+  }
+  __device__ void expect(int unit) {
+    const float* head_gain = gain_of(unit);
+#pragma unroll
+    for (int s = 0; s < kStreams; ++s) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        early_gain[s][half] =
+            head_gain != nullptr ? head_gain[s * kTileRows + Sums::row(half * 2)] : 1.0f;
+      }
+    }
+  }
+  __device__ NarrowUnits units() const {
+    return part_of_units(heads + 2 * kv_heads, blockIdx.x, gridDim.x);
+  }
   __device__ int rows() const { return num_tokens; }
   __device__ const __nv_bfloat16* row(int m) const { return x + int64_t{m} * weights.cols; }
   // 0, 1, 2 for q, k, v, and the head of it.
@@ -73,16 +95,12 @@ struct QkvJob {
     const StreamRef& all = matrix[which(unit)];
     return {all.data, all.scale, int64_t{in_which(unit)} * kStreams + s};
   }
-  __device__ void store(int unit, int token, int d, float v) const {
+  __device__ void store(int unit, int token, int64_t in_first, int d, float v) const {
     if (which(unit) == 0) {
       q[(int64_t{token} * heads + in_which(unit)) * kDim + d] = __float2bfloat16_rn(v);
       return;
     }
-    const int slot = kv_slot[token];
-    const int64_t at = ((int64_t{slot / block_tokens} * kv_heads + in_which(unit)) * block_tokens +
-                        slot % block_tokens) *
-                           kDim +
-                       d;
+    const int64_t at = in_first + in_which(unit) * block_tokens * kDim + d;
     void* cache = which(unit) == 1 ? key : value;
     if (cache_type == DType::kBf16) {
       static_cast<__nv_bfloat16*>(cache)[at] = __float2bfloat16_rn(v);
@@ -92,50 +110,38 @@ struct QkvJob {
       static_cast<float*>(cache)[at] = v;
     }
   }
-  template <typename Sums>
-  __device__ void finish(int unit, const Sums& sums, const NarrowGroup& group) const {
-    float* all = head + group.index() * num_tokens * kDim;
-#pragma unroll 1
-    for (int i = group.thread(); i < kDim * num_tokens; i += group.threads()) {
-      const int d = i % kDim;
-      const int t = i / kDim;
-      all[i] = sums.at(d / kTileRows, d % kTileRows, t) * sums.factor(t);
-    }
-    group.sync();
-    const int lane = threadIdx.x % 32;
-    const float* head_gain = which(unit) == 0 ? q_gain : which(unit) == 1 ? k_gain : nullptr;
-#pragma unroll 1
-    for (int t = group.thread() / 32; t < num_tokens; t += group.warps) {
-      const float* mine = all + t * kDim;
-      float scale = 1;
-      if (head_gain != nullptr) {
+  __device__ void finish(int unit, const Sums& sums) const {
+    const bool normed = gain_of(unit) != nullptr;
+#pragma unroll
+    for (int n = 0; n < kTokenTiles; ++n) {
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {          // the lane's tokens; its rows are those of j and j + 2
+        if (n * 8 + j >= num_tokens) break;  // in no lane
+        const int t = min(Sums::token(n, j), num_tokens - 1);
+        float scale = sums.factor(t);
         float squares = 0;
-        for (int d = lane; d < kDim; d += 32) squares += mine[d] * mine[d];
-        scale = rsqrtf(sum_of_warp(squares) / kDim + head_epsilon);
-      }
-      float sine[kPairs], cosine[kPairs];
-      if (t == group.thread() / 32) {
 #pragma unroll
-        for (int p = 0; p < kPairs; ++p) {
-          sine[p] = early_sine[p];
-          cosine[p] = early_cosine[p];
+        for (int s = 0; s < kStreams; ++s) {
+          const float low = sums.value[s][n][j], high = sums.value[s][n][j + 2];
+          squares += low * low + high * high;
         }
-      } else {
-        angles(t, sine, cosine);
-      }
 #pragma unroll
-      for (int p = 0; p < kPairs; ++p) {
-        const int i = lane + 32 * p;
-        if (i >= kDim / 2) break;
-        float a = mine[i] * scale;
-        float b = mine[i + kDim / 2] * scale;
-        if (head_gain != nullptr) {
-          a *= head_gain[i];
-          b *= head_gain[i + kDim / 2];
+        for (int lanes = 4; lanes < 32; lanes *= 2) squares += __shfl_xor_sync(~0u, squares, lanes);
+        if (normed) scale *= rsqrtf(squares * scale * scale / kDim + head_epsilon);
+        if (Sums::token(n, j) >= num_tokens) continue;
+#pragma unroll
+        for (int s = 0; s < kStreams / 2; ++s) {
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            const int i = s * kTileRows + Sums::row(half * 2);
+            const int other = s + kStreams / 2;
+            const float a = sums.value[s][n][j + half * 2] * scale * early_gain[s][half];
+            const float b = sums.value[other][n][j + half * 2] * scale * early_gain[other][half];
+            const float2 by = which(unit) != 2 ? angle[t * (kDim / 2) + i] : float2{1, 0};
+            store(unit, t, in_cache[n][j], i, a * by.x - b * by.y);
+            store(unit, t, in_cache[n][j], i + kDim / 2, b * by.x + a * by.y);
+          }
         }
-        const bool rotates = which(unit) != 2;
-        store(unit, t, i, rotates ? a * cosine[p] - b * sine[p] : a);
-        store(unit, t, i + kDim / 2, rotates ? b * cosine[p] + a * sine[p] : b);
       }
     }
   }
@@ -144,12 +150,11 @@ struct QkvJob {
 template <WeightFormat kFormat, int kStreams, int kTokenTiles>
 void run(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
   const int64_t cols = args.q_proj.cols;
-  const int64_t head_bytes = int64_t{kNarrowWarps} * batch.num_tokens * kStreams * kTileRows * 4;
   const auto matrix = [](const Weight& weight) {
     return StreamRef{static_cast<const char*>(weight.data), weight.scale, 0};
   };
   const auto optional = [](const Tensor& t) { return t.empty() ? nullptr : t.f32(); };
-  QkvJob<kStreams> job{};
+  QkvJob<kStreams, kTokenTiles> job{};
   job.weights = narrow_weights(cols, args.q_proj.group);
   job.x = static_cast<const __nv_bfloat16*>(args.input.x.data);
   job.num_tokens = batch.num_tokens;
@@ -171,17 +176,15 @@ void run(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
   job.cache_type = args.cache.key.dtype;
   job.key = args.cache.key.data;
   job.value = args.cache.value.data;
-  with_scale_cols<kFormat>(args.q_proj.group, job.weights.k_tiles, [&](auto scale_cols, int items) {
-    const auto kernel =
-        narrow_kernel<kFormat, kStreams, kTokenTiles, scale_cols(), QkvJob<kStreams>>;
-    const NarrowShared shared = narrow_shared<kFormat, kStreams, scale_cols()>(
-        cols, batch.num_tokens, kTokenTiles, head_bytes);
-    const int64_t units = job.heads + 2 * job.kv_heads;
-    const int64_t resident = resident_blocks(on, kernel, shared.bytes());
-    const NarrowGroup group = narrow_group(units, items, resident);
-    const int64_t blocks = std::min(resident, ceil_div(units, kNarrowWarps / group.warps));
-    launch(on, kernel, static_cast<unsigned>(blocks), kNarrowThreads, shared.bytes(), job, shared,
-           group);
+  with_scale_cols<kFormat>(args.q_proj.group, [&](auto scale_cols) {
+    launch_narrow(
+        on,
+        narrow_kernel<kFormat, kStreams, kTokenTiles, scale_cols(), QkvJob<kStreams, kTokenTiles>>,
+        job,
+        narrow_shared<kFormat, kStreams, scale_cols()>(job.kWarps, cols, batch.num_tokens,
+                                                       job.gain != nullptr, kTokenTiles,
+                                                       job.shared_bytes(batch.num_tokens)),
+        job.heads + 2 * job.kv_heads);
   });
 }
 
@@ -196,11 +199,12 @@ bool qkv_is_narrow(const Stream& on, const QkvArgs& args) {
       tokens > std::min(most_tokens(dim), narrow_rows(on, cols))) {
     return false;
   }
-  const int64_t head_bytes = int64_t{kNarrowWarps} * tokens * dim * 4;
   const int tiles = tokens > 8 ? 2 : 1;
   const NarrowShared shared =
-      dim == 128 ? narrow_shared<WeightFormat::kBf16, 8, 64>(cols, tokens, tiles, head_bytes)
-                 : narrow_shared<WeightFormat::kBf16, 4, 64>(cols, tokens, tiles, head_bytes);
+      dim == 128 ? narrow_shared<WeightFormat::kBf16, 8, 64>(
+                       kNarrowWarps, cols, tokens, true, tiles, QkvJob<8, 1>::shared_bytes(tokens))
+                 : narrow_shared<WeightFormat::kBf16, 4, 64>(
+                       kNarrowWarps, cols, tokens, true, tiles, QkvJob<4, 1>::shared_bytes(tokens));
   return shared.bytes() <= on.shared_bytes;
 }
 

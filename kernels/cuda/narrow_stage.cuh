@@ -2,83 +2,101 @@
 #pragma once
 
 #include "kernels/cuda/device.cuh"
+#include "kernels/cuda/narrow_share.cuh"
 
 namespace switchyard::cuda {
 
-inline constexpr int kNarrowWarps = 8;
-inline constexpr int kNarrowThreads = kNarrowWarps * 32;
-inline constexpr int kNarrowMaxRows = 16;
+inline constexpr int kNarrowMaxRows = 16;  // of x, where the job does not say otherwise
 
-// x's rows times the gain into shared memory, zeros behind the last column; and the sum of squares
-// of each row, in as many parts as warps share the row.
-template <typename Job>
-__device__ __forceinline__ void stage_rows(const Job& job,
-                                           int rows,
-                                           int cols,
-                                           int padded_cols,
-                                           __nv_bfloat16* x,
-                                           int stride,
-                                           float* squares) {
-  const int warp = threadIdx.x / 32;
-  const int lane = threadIdx.x % 32;
-  int sharing = kNarrowWarps;  // warps that share a row
-  while (sharing > 1 && sharing * rows > kNarrowWarps) sharing /= 2;
-  const int part = warp % sharing;
-  const float* gain = job.gain;
-  // Not unrolled, here and in the epilogues: kernels of few microseconds also wait for their code.
+// Columns of x's rows in shared memory: rows start 16 bytes apart modulo 128, so that ldmatrix has
+// no conflict.
+struct StagedRows {
+  __nv_bfloat16* x;
+  int stride;
+  int cols, padded_cols;
+
+  // Which rows and chunks of 8 columns are this thread's: warps share a row when rows are few.
+  template <int kWarps, typename Each>
+  __device__ __forceinline__ void each_chunk(int rows, const Each& each) const {
+    int sharing = kWarps;
+    while (sharing > 1 && sharing * rows > kWarps) sharing /= 2;
+    const int warp = threadIdx.x / 32;
+    const int part = warp % sharing;
 #pragma unroll 1
-  for (int m = warp / sharing; m < rows; m += kNarrowWarps / sharing) {
+    for (int m = warp / sharing; m < rows; m += kWarps / sharing) each(m, part, sharing);
+  }
+};
+
+// Begins to copy x's rows, zeros behind the last column. job.row(m): all lanes.
+template <int kWarps, typename Job>
+__device__ __forceinline__ void copy_rows(const Job& job, int rows, const StagedRows& to) {
+  to.each_chunk<kWarps>(rows, [&](int m, int part, int sharing) {
+    const int lane = threadIdx.x % 32;
     const __nv_bfloat16* from = job.row(m);
-    __nv_bfloat16* to = x + m * stride;
-    float square = 0;
-    if (cols % 8 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
-      constexpr int kAhead = 2;
-      const int pieces = padded_cols / 8;
-#pragma unroll 1
-      for (int first = part * 32 + lane; first < pieces; first += sharing * 32 * kAhead) {
-        uint4 value[kAhead];
-#pragma unroll
-        for (int i = 0; i < kAhead; ++i) {
-          const int c = first + i * sharing * 32;
-          value[i] =
-              c * 8 < cols ? *reinterpret_cast<const uint4*>(from + c * 8) : uint4{0, 0, 0, 0};
-        }
-#pragma unroll
-        for (int i = 0; i < kAhead; ++i) {
-          const int c = first + i * sharing * 32;
-          if (c >= pieces) continue;
-          if (gain != nullptr && c * 8 < cols) {
-            const float4 low = __ldg(reinterpret_cast<const float4*>(gain + c * 8));
-            const float4 high = __ldg(reinterpret_cast<const float4*>(gain + c * 8 + 4));
-            const auto scaled = [&](uint32_t pair, float g0, float g1) {
-              const float2 v = unpack_bf16(pair);
-              square += v.x * v.x + v.y * v.y;
-              return pack_bf16(v.x * g0, v.y * g1);
-            };
-            value[i] =
-                uint4{scaled(value[i].x, low.x, low.y), scaled(value[i].y, low.z, low.w),
-                      scaled(value[i].z, high.x, high.y), scaled(value[i].w, high.z, high.w)};
-          }
-          *reinterpret_cast<uint4*>(to + c * 8) = value[i];
-        }
+    __nv_bfloat16* row = to.x + m * to.stride;
+    if (to.cols % 8 == 0 && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
+#pragma unroll 4
+      for (int c = (part * 32 + lane) * 8; c < to.padded_cols; c += sharing * 256) {
+        copy_async(shared_address(row + c), from + (c < to.cols ? c : 0), c < to.cols);
       }
     } else {
 #pragma unroll 1
-      for (int c = part * 32 + lane; c < padded_cols; c += sharing * 32) {
-        float v = c < cols ? __bfloat162float(from[c]) : 0.0f;
-        square += v * v;
-        if (gain != nullptr && c < cols) v *= gain[c];
-        to[c] = __float2bfloat16_rn(v);
+      for (int c = (part * 32 + lane) * 8; c < to.padded_cols; c += sharing * 256) {
+#pragma unroll 1
+        for (int i = c; i < c + 8; ++i) row[i] = i < to.cols ? from[i] : __nv_bfloat16(0.0f);
       }
     }
-    if (gain != nullptr) {
-      square = sum_of_warp(square);
-      if (lane == 0) squares[m * kNarrowWarps + part] = square;
-      if (lane > 0 && lane < kNarrowWarps && part == 0 && lane >= sharing) {
-        squares[m * kNarrowWarps + lane] = 0;
-      }
+  });
+}
+
+// Begins to copy a gain [cols], zeros behind its last.
+template <int kWarps>
+__device__ __forceinline__ void copy_gain(const float* gain, const StagedRows& rows, float* to) {
+  const bool aligned = rows.cols % 4 == 0 && reinterpret_cast<uintptr_t>(gain) % 16 == 0;
+#pragma unroll 1
+  for (int c = static_cast<int>(threadIdx.x) * 4; c < rows.padded_cols; c += kWarps * 128) {
+    if (aligned) {
+      copy_async(shared_address(to + c), gain + (c < rows.cols ? c : 0), c < rows.cols);
+    } else {
+#pragma unroll 1
+      for (int i = c; i < c + 4; ++i) to[i] = i < rows.cols ? gain[i] : 0.0f;
     }
   }
+}
+
+// Multiplies this thread's chunks, which have come, with the gain [cols]; and the sums of squares
+// of each row before that, in as many parts as warps share the row: squares[rows][kWarps].
+template <int kWarps>
+__device__ __forceinline__ void scale_rows(const float* gain,
+                                           int rows,
+                                           const StagedRows& to,
+                                           float* squares) {
+  to.each_chunk<kWarps>(rows, [&](int m, int part, int sharing) {
+    const int lane = threadIdx.x % 32;
+    float square = 0;
+    // Not unrolled, here and in the epilogues: kernels of few microseconds also wait for their
+    // code.
+#pragma unroll 1
+    for (int c = (part * 32 + lane) * 8; c < to.padded_cols; c += sharing * 256) {
+      auto& chunk = *reinterpret_cast<uint4*>(to.x + m * to.stride + c);
+      const uint4 value = chunk;
+      const float4 low = *reinterpret_cast<const float4*>(gain + c);
+      const float4 high = *reinterpret_cast<const float4*>(gain + c + 4);
+      const auto scaled = [&](uint32_t pair, float g0, float g1) {
+        const float2 v = unpack_bf16(pair);
+        square += v.x * v.x + v.y * v.y;
+        return pack_bf16(v.x * g0, v.y * g1);
+      };
+      chunk = uint4{scaled(value.x, low.x, low.y), scaled(value.y, low.z, low.w),
+                    scaled(value.z, high.x, high.y), scaled(value.w, high.z, high.w)};
+    }
+    square = sum_of_warp(square);
+    if (lane < kWarps && part == 0 && (lane == 0 || lane >= sharing)) {
+      squares[m * kWarps + lane] = lane == 0 ? square : 0;
+    } else if (lane == 0) {
+      squares[m * kWarps + part] = square;
+    }
+  });
 }
 
 }  // namespace switchyard::cuda

@@ -1,8 +1,10 @@
 // Weights of a narrow product on their way through a warp's registers.
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 
+#include "kernels/cuda/narrow_share.cuh"
 #include "kernels/cuda/tile_load.cuh"
 
 namespace switchyard::cuda {
@@ -40,11 +42,11 @@ struct NarrowStage {
   static constexpr int kScaleBytes = 32 * static_cast<int>(sizeof(Scale));
   static constexpr int kStreamBytes = kPieces * 512 + kScales * kScaleBytes;
   static constexpr int kBytes = kStreams * kStreamBytes;
-  // Some 7 KiB a warp, 56 a block, keep the memory busy; two stages at the least if they fit.
-  static constexpr int kRing = kBytes > 14336  ? 1
-                               : kBytes > 3584 ? 2
-                               : kBytes > 1194 ? 7168 / kBytes
-                                               : 6;
+  // Some 56 KiB a block keep the memory busy; two stages at the least if they fit.
+  static constexpr int ring(int warps) {
+    const int of_warp = 57344 / warps;
+    return kBytes > 2 * of_warp ? 1 : std::clamp(of_warp / kBytes, 2, 6);
+  }
   static constexpr int kHalves = kTiles * 2;  // of 32 columns: two steps of 16
 
   // sum += stage * x. `stage`: the lane's place in it, 16 bytes a lane. `x`: for each tile of 8
@@ -111,40 +113,28 @@ struct NarrowStage {
   static __device__ __forceinline__ float2 as_float2(__half2 v) { return __half22float2(v); }
 };
 
-// The warp's copies: its stages of a unit, then of the group's next unit.
-template <WeightFormat kFormat, int kStreams, int kScaleCols>
+// The warp's copies, a stage after another. Row tiles of a matrix lie behind each other, so that a
+// stream goes on from unit to unit; where its next unit lies elsewhere (Job::kJumps), it is looked
+// up.
+template <WeightFormat kFormat, int kStreams, int kScaleCols, typename Share>
 struct NarrowCursor {
   using Stage = NarrowStage<kFormat, kStreams, kScaleCols>;
   using Scale = typename Stage::Scale;
   const char* data[kStreams];
   const Scale* scale[kStreams];
-  int unit, stride;   // the group's, and the way to its next
-  int first, stages;  // of a unit, this warp's
-  int place;
+  Share share;  // what is not yet copied
 
   template <typename Job>
-  __device__ __forceinline__ void enter(const Job& job) {
-    const int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int s = 0; s < kStreams; ++s) {
-      const StreamRef ref = job.stream(unit, s);
-      data[s] = ref.data +
-                (ref.row_tile * job.weights.k_tiles + first * Stage::kTiles) *
-                    int64_t{Tile<kFormat>::kBytes} +
-                lane * 16;
-      if constexpr (Stage::kScales > 0) {
-        scale[s] =
-            static_cast<const Scale*>(ref.scale) + ref.row_tile * job.weights.groups * 8 + lane / 4;
-      }
-    }
-    place = 0;
+  __device__ __forceinline__ void begin(const Job& job, const Share& from) {
+    share = from;
+    if (share.left > 0) enter(job);
   }
   // Copies the next stage, if there is one; always one group of copies. `to`: the lane's place.
   template <typename Job>
   __device__ __forceinline__ void copy(uint32_t to, const Job& job) {
-    if (unit < job.units()) {
+    if (share.left > 0) {
       const int lane = threadIdx.x % 32;
-      const int item = first + place;
+      const ScaleStep step(share.place, job.weights);
 #pragma unroll
       for (int s = 0; s < kStreams; ++s) {
         const uint32_t stream = to + s * Stage::kStreamBytes;
@@ -154,27 +144,55 @@ struct NarrowCursor {
         if constexpr (Stage::kScales > 0) {
           const uint32_t scales =
               stream + Stage::kPieces * 512 - lane * 16 + lane * static_cast<int>(sizeof(Scale));
-          if constexpr (kScaleCols == 32) {
-            copy_scale(scales, scale[s] + item * 16);
-            // The last group may be missing: its columns are padding.
-            copy_scale(scales + Stage::kScaleBytes,
-                       scale[s] + min(item * 2 + 1, job.weights.groups - 1) * 8);
-          } else if constexpr (kScaleCols == 128) {
-            copy_scale(scales, scale[s] + item * 8);
-          } else {
-            copy_scale(scales, scale[s] + (item * kTileCols >> job.weights.group_shift) * 8);
+          copy_scale(scales, scale[s]);
+          if constexpr (Stage::kScales == 2) {
+            copy_scale(scales + Stage::kScaleBytes, scale[s] + step.second);
           }
+          scale[s] += step.next;
         }
       }
-      if (++place == stages) {
-        unit += stride;
-        if (unit < job.units()) enter(job);
+      share.advance(1);
+      if constexpr (Job::kJumps) {
+        if (share.place == 0 && share.left > 0) enter(job);
       }
     }
     commit_copies();
   }
 
  private:
+  // From a stage's first scale to its second and to the next stage's, of a row tile.
+  struct ScaleStep {
+    int second = 0, next = 8;
+
+    __device__ __forceinline__ ScaleStep(int place, const NarrowWeights& weights) {
+      if constexpr (kScaleCols == 32) {
+        // The last group may be missing: its columns are padding.
+        second = place * 2 + 1 < weights.groups ? 8 : 0;
+        next = 8 + second;
+      } else if constexpr (kScaleCols == 64) {
+        const int same = (1 << (weights.group_shift - 6)) - 1;  // stages that follow with one scale
+        next = (place & same) == same ? 8 : 0;
+      }
+    }
+  };
+  template <typename Job>
+  __device__ __forceinline__ void enter(const Job& job) {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int s = 0; s < kStreams; ++s) {
+      const StreamRef ref = job.stream(share.unit, s);
+      data[s] = ref.data +
+                (ref.row_tile * job.weights.k_tiles + share.place * Stage::kTiles) *
+                    int64_t{Tile<kFormat>::kBytes} +
+                lane * 16;
+      if constexpr (Stage::kScales > 0) {
+        const int group = kScaleCols == 64 ? share.place * kTileCols >> job.weights.group_shift
+                                           : share.place * Stage::kScales;
+        scale[s] = static_cast<const Scale*>(ref.scale) +
+                   (ref.row_tile * job.weights.groups + group) * 8 + lane / 4;
+      }
+    }
+  }
   static __device__ __forceinline__ void copy_scale(uint32_t to, const Scale* from) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], %2;"
                  :
