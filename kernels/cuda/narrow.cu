@@ -12,7 +12,7 @@ namespace {
 template <int kStreams, int kTokenTiles>
 struct ProductJob {
   static constexpr int kWarps = kNarrowWarps;
-  static constexpr bool kLate = false, kJumps = false;
+  static constexpr bool kLate = false, kJumps = false, kEnds = false;
   NarrowWeights weights;
   const __nv_bfloat16* x;
   const int32_t* gather;  // null: rows are x's own

@@ -20,6 +20,7 @@
 //   StreamRef   stream(unit, s)
 //   void        expect(unit)            fetches early what finish() will want; of this warp
 //   void        finish(unit, sums)      of this warp
+//   static bool kEnds; void end()       after the last finish(), all threads
 #pragma once
 
 #include <algorithm>
@@ -31,8 +32,8 @@
 
 namespace switchyard::cuda {
 
-// Shared memory: the warps' rings, x as [rows][stride] bf16, the gain, the rows' sums of squares,
-// the warps' sums, and what the job wants.
+// Shared memory: the warps' rings, x as [rows][stride] bf16, the gain, the rows' sums
+// of squares, the warps' sums, and what the job wants.
 struct NarrowShared {
   int64_t ring_bytes;
   int x_stride;  // elements
@@ -232,31 +233,28 @@ __global__ void __launch_bounds__(Job::kWarps * 32,
       sums.clear();
     }
   }
-}
-
-// How many blocks of the kernel the device holds at once.
-template <typename Kernel>
-int resident_blocks(const Stream& on, Kernel kernel, int threads, int64_t shared) {
-  int blocks = 0;
-  if (shared > 48 << 10) {
-    CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                    cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                    static_cast<int>(shared)));
+  if constexpr (Job::kEnds) {
+    __syncthreads();
+    job.end();
   }
-  CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads,
-                                                           static_cast<size_t>(shared)));
-  CHECK(blocks > 0);
-  return blocks * on.multiprocessors;
 }
 
-// Launches the kernel on `units` units, the same number in each block but for one.
+// Launches blocks that are each alone on a multiprocessor. With room for two, the next kernel's
+// blocks begin while this one's still run, but two to a multiprocessor where one ends early, and
+// the next kernel takes as long as those.
+template <typename Kernel, typename Job>
+void launch_alone(
+    const Stream& on, Kernel kernel, const Job& job, const NarrowShared& shared, dim3 grid) {
+  launch(on, kernel, grid, Job::kWarps * 32, std::max(shared.bytes(), on.shared_bytes / 2 + 1024),
+         job, shared);
+}
+
+// The same for `units` units in all, shared out evenly over blocks.
 template <typename Kernel, typename Job>
 void launch_narrow(
     const Stream& on, Kernel kernel, const Job& job, const NarrowShared& shared, int64_t units) {
-  constexpr int kThreads = Job::kWarps * 32;
-  const int64_t blocks =
-      std::min<int64_t>(resident_blocks(on, kernel, kThreads, shared.bytes()), units);
-  launch(on, kernel, static_cast<unsigned>(blocks), kThreads, shared.bytes(), job, shared);
+  const auto blocks = static_cast<unsigned>(std::min<int64_t>(on.multiprocessors, units));
+  launch_alone(on, kernel, job, shared, blocks);
 }
 
 // Calls body(std::integral_constant<int, kScaleCols>).

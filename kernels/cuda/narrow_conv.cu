@@ -10,18 +10,10 @@ namespace {
 
 constexpr int kMostTaps = 4;
 
-// Of each warp's unit: the products B * x, and C.
-struct ConvShared {
-  float u[kNarrowWarps][kNarrowMaxRows][kTileRows];
-  float c[kNarrowWarps][kNarrowMaxRows][kTileRows];
-};
-
 // A unit: 16 channels; its streams are the rows of in_proj for B, C and x.
-template <int kTokenTiles>
 struct ConvJob {
   static constexpr int kWarps = kNarrowWarps;
-  static constexpr bool kLate = false, kJumps = false;
-  static constexpr int kOutputs = kTokenTiles * 4;  // of a lane: one channel, every second token
+  static constexpr bool kLate = false, kJumps = false, kEnds = true;
   NarrowWeights weights;
   const __nv_bfloat16* x;
   int num_tokens;
@@ -39,33 +31,62 @@ struct ConvJob {
   const int32_t* state_slot;
   int num_rows;
 
-  ConvShared* products;
-  // What the batch says of this lane's tokens, in registers.
-  struct Token {
-    int into_row;  // tokens of the row before it
-    int in_row;    // tokens of the row
-    int slot;      // of the row's state; -1: it has no past
-  };
-  Token token[kOutputs];
-  float early_taps[kMostTaps];  // of this lane's channel, and the past of its tokens
-  float early_past[kOutputs][kMostTaps - 1];
+  float* products;  // [units of the block][B * x, C][tokens][16], shared
 
-  __device__ static int token_of(int i) { return i * 2 + threadIdx.x % 32 / kTileRows; }
-  __device__ void begin() {}
-  __device__ void prepare(char* shared) {
-    products = reinterpret_cast<ConvShared*>(shared);
+  // What the batch says of a token.
+  struct Token {
+    int into_row;  // tokens of its row before it
+    int in_row;    // tokens of its row
+    int slot;      // of the row's state
+    bool has_past;
+  };
+  // Of this thread's first output.
+  Token early_token;
+  float early_taps[kMostTaps];
+  float early_past[kMostTaps - 1];
+
+  // Of at least so many blocks.
+  static int64_t shared_bytes(int64_t units, int64_t blocks, int64_t tokens) {
+    return ceil_div(units, blocks) * 2 * tokens * kTileRows * 4;
+  }
+  // Outputs are counted through units, tokens and channels.
+  __device__ int outputs() const { return units().count() * num_tokens * kTileRows; }
+  __device__ int token_of(int output) const { return output / kTileRows % num_tokens; }
+  __device__ int64_t channel_of(int output) const {
+    return (units().first + output / kTileRows / num_tokens) * int64_t{kTileRows} +
+           output % kTileRows;
+  }
+  __device__ Token look_up(int t) const {
     int row = 0;
+    while (row_start[row + 1] <= t) ++row;
+    const int first = row_start[row];
+    return {t - first, row_start[row + 1] - first, state_slot[row], position[first] != 0};
+  }
+  // Column k of the past of a token's row; 0 is the oldest.
+  __device__ float* past(const Token& token, int k, int64_t channel) const {
+    return state + (int64_t{token.slot} * (num_taps - 1) + k) * channels + channel;
+  }
+  __device__ void prepare(char* shared) {
+    products = reinterpret_cast<float*>(shared);
+    const int i = threadIdx.x;
+    if (i >= outputs()) return;
+    early_token = look_up(token_of(i));
 #pragma unroll
-    for (int i = 0; i < kOutputs; ++i) {
-      const int t = token_of(i);
-      if (t >= num_tokens) break;
-      while (row_start[row + 1] <= t) ++row;
-      const int first = row_start[row];
-      token[i] = {.into_row = t - first,
-                  .in_row = row_start[row + 1] - first,
-                  .slot = position[first] != 0 ? state_slot[row] : ~state_slot[row]};
+    for (int k = 0; k < kMostTaps; ++k) {
+      if (k < num_taps) early_taps[k] = taps[channel_of(i) * num_taps + k];
     }
   }
+  // Nothing in this step wrote the state, and who wrote it before has ended.
+  __device__ void begin() {
+    const int i = threadIdx.x;
+    if (i >= outputs()) return;
+#pragma unroll
+    for (int k = 0; k < kMostTaps - 1; ++k) {
+      early_past[k] =
+          early_token.has_past && k + 1 < num_taps ? *past(early_token, k, channel_of(i)) : 0.0f;
+    }
+  }
+  __device__ void expect(int) {}
   __device__ NarrowUnits units() const {
     return part_of_units(channel_tiles, blockIdx.x, gridDim.x);
   }
@@ -74,70 +95,75 @@ struct ConvJob {
   __device__ StreamRef stream(int unit, int s) const {
     return {in_proj.data, in_proj.scale, unit + int64_t{s} * channel_tiles};
   }
-  __device__ float* past_of(const Token& of, int64_t channel) const {
-    const int slot = of.slot < 0 ? ~of.slot : of.slot;
-    return state + int64_t{slot} * (num_taps - 1) * channels + channel;
-  }
-  // Nothing in this step wrote the state, and who wrote it before has ended.
-  __device__ void expect(int unit) {
-    const int64_t channel = int64_t{unit} * kTileRows + threadIdx.x % kTileRows;
-#pragma unroll
-    for (int k = 0; k < kMostTaps; ++k) {
-      early_taps[k] = k < num_taps ? taps[channel * num_taps + k] : 0.0f;
-    }
-#pragma unroll
-    for (int i = 0; i < kOutputs; ++i) {
-      if (token_of(i) >= num_tokens) break;
-      const float* past = past_of(token[i], channel);
-#pragma unroll
-      for (int k = 0; k < kMostTaps - 1; ++k) {
-        early_past[i][k] = token[i].slot >= 0 && k + 1 < num_taps ? past[k * channels] : 0.0f;
-      }
-    }
-  }
   template <typename Sums>
   __device__ void finish(int unit, const Sums& sums) const {
-    const int warp = threadIdx.x / 32;
-    const int c = threadIdx.x % kTileRows;
-    const int64_t channel = int64_t{unit} * kTileRows + c;
-    auto& u = products->u[warp];
-    __syncwarp();
+    float* u = products + (unit - units().first) * 2 * num_tokens * kTileRows;
 #pragma unroll
-    for (int n = 0; n < kTokenTiles; ++n) {
+    for (int n = 0; n < Sums::kTiles; ++n) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int t = sums.token(n, j);
         if (t >= num_tokens) continue;
         const float factor = sums.factor(t);
-        u[t][sums.row(j)] = sums.value[0][n][j] * factor * (sums.value[2][n][j] * factor);
-        products->c[warp][t][sums.row(j)] = sums.value[1][n][j] * factor;
+        float* to = u + t * kTileRows + sums.row(j);
+        to[0] = sums.value[0][n][j] * factor * (sums.value[2][n][j] * factor);
+        to[num_tokens * kTileRows] = sums.value[1][n][j] * factor;
       }
     }
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < kOutputs; ++i) {
+  }
+  __device__ void end() const {
+    const int all = outputs();
+#pragma unroll 1
+    for (int i = threadIdx.x; i < all; i += kWarps * 32) {
+      const bool early = i == threadIdx.x;
       const int t = token_of(i);
-      if (t >= num_tokens) break;
-      const int into_row = token[i].into_row;
-      // Column k of this token's window: of the row's past or of its tokens.
-      const auto column = [&](int k) {
-        const int from = into_row + k + 1 - num_taps;
-        if (from >= 0) return u[t - into_row + from][c];
-        const int back = num_taps - 1 + from;  // 0 is the oldest
-        return back == 0 ? early_past[i][0] : back == 1 ? early_past[i][1] : early_past[i][2];
-      };
+      const Token token = early ? early_token : look_up(t);
+      const int64_t channel = channel_of(i);
+      const int unit = i / kTileRows / num_tokens;
+      const float* u = products + (unit * 2 * num_tokens + t) * kTileRows + i % kTileRows;
       float mixed = 0;
 #pragma unroll
       for (int k = 0; k < kMostTaps; ++k) {
-        if (k < num_taps) mixed += early_taps[k] * column(k);
+        if (k >= num_taps) break;
+        const int back = num_taps - 1 - k;  // tokens before this one
+        float column;
+        if (back <= token.into_row) {
+          column = u[-back * kTileRows];
+        } else {
+          const int of_past = token.into_row + k;
+          if (early) {  // no run-time index: these are registers
+            column = of_past == 0 ? early_past[0] : of_past == 1 ? early_past[1] : early_past[2];
+          } else {
+            column = token.has_past ? *past(token, of_past, channel) : 0.0f;
+          }
+        }
+        mixed += (early ? early_taps[k] : taps[channel * num_taps + k]) * column;
       }
-      out[t * channels + channel] = __float2bfloat16_rn(products->c[warp][t][c] * mixed);
-      // The row's first token leaves the columns that its last one is followed by.
-      if (into_row > 0) continue;
-      float* past = past_of(token[i], channel);
-#pragma unroll
-      for (int k = 0; k < kMostTaps - 1; ++k) {
-        if (k + 1 < num_taps) past[k * channels] = column(k + token[i].in_row);
+      out[t * channels + channel] = __float2bfloat16_rn(u[num_tokens * kTileRows] * mixed);
+    }
+    __syncthreads();  // the past has been read
+#pragma unroll 1
+    for (int i = threadIdx.x; i < all; i += kWarps * 32) {
+      const bool early = i == threadIdx.x;
+      const int t = token_of(i);
+      const Token token = early ? early_token : look_up(t);
+      if (token.into_row > 0) continue;
+      const int64_t channel = channel_of(i);
+      const int unit = i / kTileRows / num_tokens;
+      const float* u = products + (unit * 2 * num_tokens + t) * kTileRows + i % kTileRows;
+#pragma unroll 1
+      for (int k = 0; k + 1 < num_taps; ++k) {  // reads column k + in_row, not yet written
+        const int from = k + token.in_row + 1 - num_taps;
+        const int of_past = k + token.in_row;
+        float column = 0;
+        if (from >= 0) {
+          column = u[from * kTileRows];
+        } else if (early) {
+          column = of_past == 1 ? early_past[1] : early_past[2];
+        } else if (token.has_past) {
+          column = *past(token, of_past, channel);
+        }
+        *past(token, k, channel) = column;
       }
     }
   }
@@ -146,7 +172,7 @@ struct ConvJob {
 template <WeightFormat kFormat, int kTokenTiles>
 void run(const Stream& on, const ShortConvArgs& args, const RaggedBatch& batch) {
   const int64_t channels = args.out.dim(1);
-  ConvJob<kTokenTiles> job{};
+  ConvJob job{};
   job.weights = narrow_weights(channels, args.in_proj.group);
   job.x = static_cast<const __nv_bfloat16*>(args.input.x.data);
   job.num_tokens = batch.num_tokens;
@@ -164,11 +190,11 @@ void run(const Stream& on, const ShortConvArgs& args, const RaggedBatch& batch) 
   job.state_slot = batch.state_slot;
   job.num_rows = batch.num_rows;
   with_scale_cols<kFormat>(args.in_proj.group, [&](auto cols) {
-    launch_narrow(
-        on, narrow_kernel<kFormat, 3, kTokenTiles, cols(), decltype(job)>, job,
-        narrow_shared<kFormat, 3, cols()>(job.kWarps, channels, batch.num_tokens,
-                                          job.gain != nullptr, kTokenTiles, sizeof(ConvShared)),
-        job.channel_tiles);
+    launch_narrow(on, narrow_kernel<kFormat, 3, kTokenTiles, cols(), decltype(job)>, job,
+                  narrow_shared<kFormat, 3, cols()>(
+                      job.kWarps, channels, batch.num_tokens, job.gain != nullptr, kTokenTiles,
+                      job.shared_bytes(job.channel_tiles, on.multiprocessors, batch.num_tokens)),
+                  job.channel_tiles);
   });
 }
 

@@ -44,7 +44,7 @@ struct Experts {
 template <bool kGated, int kTokenTiles, int kBlockWarps>
 struct EntriesJob {
   static constexpr int kWarps = kBlockWarps;
-  static constexpr bool kLate = true, kJumps = !kGated;
+  static constexpr bool kLate = true, kJumps = !kGated, kEnds = false;
   static constexpr int kRows = kTokenTiles * 8;
   NarrowWeights weights;
   const __nv_bfloat16* x;
@@ -179,18 +179,17 @@ struct EntriesJob {
   }
 };
 
-// Few entries leave room for two blocks on a multiprocessor; else twice the warps unpack codes,
-// which takes as long as their way from memory.
-constexpr int warps_for(WeightFormat format, int token_tiles) {
-  return token_tiles == 1 || format == WeightFormat::kBf16 ? kNarrowWarps : 2 * kNarrowWarps;
+// Twice as many where codes are unpacked, which takes as long as their way from memory.
+constexpr int warps_for(WeightFormat format) {
+  return format == WeightFormat::kBf16 ? kNarrowWarps : 2 * kNarrowWarps;
 }
 
 template <WeightFormat kFormat>
 NarrowShared entries_shared(int64_t cols, int64_t rows, int token_tiles, int group) {
   NarrowShared shared{};
   with_scale_cols<kFormat>(group, [&](auto scale_cols) {
-    shared = narrow_shared<kFormat, 2, scale_cols()>(warps_for(kFormat, token_tiles), cols, rows,
-                                                     false, token_tiles, 0);
+    shared = narrow_shared<kFormat, 2, scale_cols()>(warps_for(kFormat), cols, rows, false,
+                                                     token_tiles, 0);
   });
   return shared;
 }
@@ -203,7 +202,7 @@ void run_entries(const Stream& on,
                  const Routing& routing,
                  const Tensor& out) {
   const int64_t tokens = routing.expert.dim(0);
-  EntriesJob<kGated, kTokenTiles, warps_for(kFormat, kTokenTiles)> job{};
+  EntriesJob<kGated, kTokenTiles, warps_for(kFormat)> job{};
   job.weights = narrow_weights(weight.cols, weight.group);
   job.x = static_cast<const __nv_bfloat16*>(x.data);
   job.top_k = static_cast<int>(routing.expert.dim(1));
@@ -220,14 +219,13 @@ void run_entries(const Stream& on,
       weight.cols, std::min<int64_t>(tokens, job.kRows), kTokenTiles, weight.group);
   with_scale_cols<kFormat>(weight.group, [&](auto cols) {
     const auto kernel = narrow_kernel<kFormat, 2, kTokenTiles, cols(), decltype(job)>;
-    constexpr int kThreads = job.kWarps * 32;
     const int64_t entries = routing.order.dim(0);
     const int64_t tiles = std::min(entries, weight.experts + entries / job.kRows);
     const int64_t units = kGated ? job.row_tiles : ceil_div(job.row_tiles, 2);
-    const int64_t blocks =
-        std::min<int64_t>(resident_blocks(on, kernel, kThreads, shared.bytes()), tiles * units);
-    const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(ceil_div(tiles, blocks)));
-    launch(on, kernel, grid, kThreads, shared.bytes(), job, shared);
+    const int64_t blocks = std::min<int64_t>(on.multiprocessors, tiles * units);
+    launch_alone(
+        on, kernel, job, shared,
+        dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(ceil_div(tiles, blocks))));
   });
 }
 
@@ -253,7 +251,7 @@ void with_expert_tiles(const Stream& on,
 template <int kStreams>
 struct TokenDownJob {
   static constexpr int kWarps = kNarrowWarps;
-  static constexpr bool kLate = true, kJumps = false;
+  static constexpr bool kLate = true, kJumps = false, kEnds = false;
   NarrowWeights weights;
   const __nv_bfloat16* hidden;
   const int32_t* expert;
@@ -342,11 +340,9 @@ void run_token_down(const Stream& on, const ExpertDownArgs& args) {
     const auto kernel = narrow_kernel<kFormat, kStreams, 1, cols(), TokenDownJob<kStreams>>;
     const NarrowShared shared = narrow_shared<kFormat, kStreams, cols()>(job.kWarps, args.down.cols,
                                                                          job.top_k, false, 1, 0);
-    constexpr int kThreads = job.kWarps * 32;
-    const int64_t resident = resident_blocks(on, kernel, kThreads, shared.bytes());
-    const int64_t across = std::clamp<int64_t>(resident / tokens, 1, job.row_tiles);
-    const dim3 grid(static_cast<unsigned>(across), static_cast<unsigned>(tokens));
-    launch(on, kernel, grid, kThreads, shared.bytes(), job, shared);
+    const int64_t across = std::clamp<int64_t>(on.multiprocessors / tokens, 1, job.row_tiles);
+    launch_alone(on, kernel, job, shared,
+                 dim3(static_cast<unsigned>(across), static_cast<unsigned>(tokens)));
   });
 }
 

@@ -16,7 +16,7 @@ template <int kStreams, int kTokenTiles>
 struct QkvJob {
   using Sums = NarrowSums<kStreams, kTokenTiles, kNarrowWarps>;
   static constexpr int kWarps = kNarrowWarps;
-  static constexpr bool kLate = false, kJumps = true;
+  static constexpr bool kLate = false, kJumps = true, kEnds = true;
   static constexpr int kDim = kStreams * kTileRows;
   NarrowWeights weights;
   const __nv_bfloat16* x;
@@ -38,46 +38,45 @@ struct QkvJob {
   void* value;
 
   float2* angle;  // [tokens][kDim / 2] cosine and sine, shared
-  // Of this lane: where its tokens lie in the cache, of the first head; its rows of the head's
-  // gain.
-  int64_t in_cache[kTokenTiles][2];
-  float early_gain[kStreams][2];
+  float* head;    // [units of the block][tokens][kDim], shared
 
-  static int64_t shared_bytes(int64_t tokens) { return tokens * kDim * 4; }
+  static constexpr int kPairs = kDim >= 64 ? kDim / 64 : 1;  // of a lane
+  // Of what this warp does first at the end.
+  int early_slot;
+  float early_gain[kPairs][2];
+
+  // Of at least so many blocks.
+  static int64_t shared_bytes(int64_t units, int64_t blocks, int64_t tokens) {
+    return tokens * kDim * 4 * (1 + ceil_div(units, blocks));
+  }
+  // Heads of tokens are counted through units and tokens.
+  __device__ int token_of(int i) const { return i % num_tokens; }
+  __device__ int unit_of(int i) const { return units().first + i / num_tokens; }
+  __device__ float gain_at(int unit, int d) const {
+    const float* of = which(unit) == 0 ? q_gain : which(unit) == 1 ? k_gain : nullptr;
+    return of != nullptr ? of[d] : 1.0f;
+  }
   __device__ void prepare(char* shared) {
     angle = reinterpret_cast<float2*>(shared);
+    head = reinterpret_cast<float*>(shared) + num_tokens * kDim;
 #pragma unroll 1
     for (int i = threadIdx.x; i < num_tokens * kDim / 2; i += kWarps * 32) {
       const float by = static_cast<float>(position[i / (kDim / 2)]);
       sincosf(by * inv_frequency[i % (kDim / 2)], &angle[i].y, &angle[i].x);
     }
+    const int first = threadIdx.x / 32;
+    if (first >= units().count() * num_tokens) return;
+    early_slot = kv_slot[token_of(first)];
 #pragma unroll
-    for (int n = 0; n < kTokenTiles; ++n) {
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        const int t = Sums::token(n, j);
-        if (t >= num_tokens) continue;
-        const int block = kv_slot[t] / block_tokens;
-        const int in_block = kv_slot[t] - block * block_tokens;
-        in_cache[n][j] = (int64_t{block} * kv_heads * block_tokens + in_block) * kDim;
-      }
+    for (int p = 0; p < kPairs; ++p) {
+      const int d = threadIdx.x % 32 + 32 * p;
+      if (d >= kDim / 2) break;
+      early_gain[p][0] = gain_at(unit_of(first), d);
+      early_gain[p][1] = gain_at(unit_of(first), d + kDim / 2);
     }
   }
   __device__ void begin() {}
-  __device__ const float* gain_of(int unit) const {
-    return which(unit) == 0 ? q_gain : which(unit) == 1 ? k_gain : nullptr;
-  }
-  __device__ void expect(int unit) {
-    const float* head_gain = gain_of(unit);
-#pragma unroll
-    for (int s = 0; s < kStreams; ++s) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        early_gain[s][half] =
-            head_gain != nullptr ? head_gain[s * kTileRows + Sums::row(half * 2)] : 1.0f;
-      }
-    }
-  }
+  __device__ void expect(int) {}
   __device__ NarrowUnits units() const {
     return part_of_units(heads + 2 * kv_heads, blockIdx.x, gridDim.x);
   }
@@ -95,12 +94,15 @@ struct QkvJob {
     const StreamRef& all = matrix[which(unit)];
     return {all.data, all.scale, int64_t{in_which(unit)} * kStreams + s};
   }
-  __device__ void store(int unit, int token, int64_t in_first, int d, float v) const {
+  __device__ void store(int unit, int token, int slot, int d, float v) const {
     if (which(unit) == 0) {
       q[(int64_t{token} * heads + in_which(unit)) * kDim + d] = __float2bfloat16_rn(v);
       return;
     }
-    const int64_t at = in_first + in_which(unit) * block_tokens * kDim + d;
+    const int64_t at = ((int64_t{slot / block_tokens} * kv_heads + in_which(unit)) * block_tokens +
+                        slot % block_tokens) *
+                           kDim +
+                       d;
     void* cache = which(unit) == 1 ? key : value;
     if (cache_type == DType::kBf16) {
       static_cast<__nv_bfloat16*>(cache)[at] = __float2bfloat16_rn(v);
@@ -111,37 +113,46 @@ struct QkvJob {
     }
   }
   __device__ void finish(int unit, const Sums& sums) const {
-    const bool normed = gain_of(unit) != nullptr;
+    float* all = head + (unit - units().first) * num_tokens * kDim;
 #pragma unroll
     for (int n = 0; n < kTokenTiles; ++n) {
 #pragma unroll
-      for (int j = 0; j < 2; ++j) {          // the lane's tokens; its rows are those of j and j + 2
-        if (n * 8 + j >= num_tokens) break;  // in no lane
-        const int t = min(Sums::token(n, j), num_tokens - 1);
-        float scale = sums.factor(t);
-        float squares = 0;
+      for (int j = 0; j < 4; ++j) {
+        const int t = sums.token(n, j);
+        if (t >= num_tokens) continue;
+        const float factor = sums.factor(t);
 #pragma unroll
         for (int s = 0; s < kStreams; ++s) {
-          const float low = sums.value[s][n][j], high = sums.value[s][n][j + 2];
-          squares += low * low + high * high;
+          all[t * kDim + s * kTileRows + sums.row(j)] = sums.value[s][n][j] * factor;
         }
+      }
+    }
+  }
+  __device__ void end() const {
+    const int lane = threadIdx.x % 32;
+    const int first = threadIdx.x / 32;
+#pragma unroll 1
+    for (int i = first; i < units().count() * num_tokens; i += kWarps) {
+      const int unit = unit_of(i);
+      const int t = token_of(i);
+      const int slot = i == first ? early_slot : kv_slot[t];
+      const float* mine = head + i * kDim;
+      float scale = 1;
+      if ((which(unit) == 0 ? q_gain : which(unit) == 1 ? k_gain : nullptr) != nullptr) {
+        float squares = 0;
+        for (int d = lane; d < kDim; d += 32) squares += mine[d] * mine[d];
+        scale = rsqrtf(sum_of_warp(squares) / kDim + head_epsilon);
+      }
 #pragma unroll
-        for (int lanes = 4; lanes < 32; lanes *= 2) squares += __shfl_xor_sync(~0u, squares, lanes);
-        if (normed) scale *= rsqrtf(squares * scale * scale / kDim + head_epsilon);
-        if (Sums::token(n, j) >= num_tokens) continue;
-#pragma unroll
-        for (int s = 0; s < kStreams / 2; ++s) {
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const int i = s * kTileRows + Sums::row(half * 2);
-            const int other = s + kStreams / 2;
-            const float a = sums.value[s][n][j + half * 2] * scale * early_gain[s][half];
-            const float b = sums.value[other][n][j + half * 2] * scale * early_gain[other][half];
-            const float2 by = which(unit) != 2 ? angle[t * (kDim / 2) + i] : float2{1, 0};
-            store(unit, t, in_cache[n][j], i, a * by.x - b * by.y);
-            store(unit, t, in_cache[n][j], i + kDim / 2, b * by.x + a * by.y);
-          }
-        }
+      for (int p = 0; p < kPairs; ++p) {
+        const int d = lane + 32 * p;
+        if (d >= kDim / 2) break;
+        const float a = mine[d] * scale * (i == first ? early_gain[p][0] : gain_at(unit, d));
+        const float b = mine[d + kDim / 2] * scale *
+                        (i == first ? early_gain[p][1] : gain_at(unit, d + kDim / 2));
+        const float2 by = which(unit) != 2 ? angle[t * (kDim / 2) + d] : float2{1, 0};
+        store(unit, t, slot, d, a * by.x - b * by.y);
+        store(unit, t, slot, d + kDim / 2, b * by.x + a * by.y);
       }
     }
   }
@@ -181,9 +192,9 @@ void run(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
         on,
         narrow_kernel<kFormat, kStreams, kTokenTiles, scale_cols(), QkvJob<kStreams, kTokenTiles>>,
         job,
-        narrow_shared<kFormat, kStreams, scale_cols()>(job.kWarps, cols, batch.num_tokens,
-                                                       job.gain != nullptr, kTokenTiles,
-                                                       job.shared_bytes(batch.num_tokens)),
+        narrow_shared<kFormat, kStreams, scale_cols()>(
+            job.kWarps, cols, batch.num_tokens, job.gain != nullptr, kTokenTiles,
+            job.shared_bytes(job.heads + 2 * job.kv_heads, on.multiprocessors, batch.num_tokens)),
         job.heads + 2 * job.kv_heads);
   });
 }
@@ -200,11 +211,14 @@ bool qkv_is_narrow(const Stream& on, const QkvArgs& args) {
     return false;
   }
   const int tiles = tokens > 8 ? 2 : 1;
+  const int64_t units = args.shape.heads + 2 * args.shape.kv_heads;
   const NarrowShared shared =
       dim == 128 ? narrow_shared<WeightFormat::kBf16, 8, 64>(
-                       kNarrowWarps, cols, tokens, true, tiles, QkvJob<8, 1>::shared_bytes(tokens))
+                       kNarrowWarps, cols, tokens, true, tiles,
+                       QkvJob<8, 1>::shared_bytes(units, on.multiprocessors, tokens))
                  : narrow_shared<WeightFormat::kBf16, 4, 64>(
-                       kNarrowWarps, cols, tokens, true, tiles, QkvJob<4, 1>::shared_bytes(tokens));
+                       kNarrowWarps, cols, tokens, true, tiles,
+                       QkvJob<4, 1>::shared_bytes(units, on.multiprocessors, tokens));
   return shared.bytes() <= on.shared_bytes;
 }
 

@@ -1,6 +1,8 @@
 // The rows of x of a narrow product, brought into shared memory.
 #pragma once
 
+#include <bit>
+
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/narrow_share.cuh"
 
@@ -18,12 +20,12 @@ struct StagedRows {
   // Which rows and chunks of 8 columns are this thread's: warps share a row when rows are few.
   template <int kWarps, typename Each>
   __device__ __forceinline__ void each_chunk(int rows, const Each& each) const {
-    int sharing = kWarps;
-    while (sharing > 1 && sharing * rows > kWarps) sharing /= 2;
+    int shift = std::countr_zero(static_cast<unsigned>(kWarps));
+    while (shift > 0 && rows << shift > kWarps) --shift;
     const int warp = threadIdx.x / 32;
-    const int part = warp % sharing;
+    const int part = warp & ((1 << shift) - 1);
 #pragma unroll 1
-    for (int m = warp / sharing; m < rows; m += kWarps / sharing) each(m, part, sharing);
+    for (int m = warp >> shift; m < rows; m += kWarps >> shift) each(m, part, 1 << shift);
   }
 };
 
