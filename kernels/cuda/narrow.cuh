@@ -12,8 +12,8 @@
 //   static int    kWarps      of a block
 //   static bool   kLate       whether its weights or rows are known only after wait_for_previous()
 //   static bool   kJumps      whether stream(u + 1, s) does not lie behind stream(u, s)
-//   void        prepare(shared)         before the wait: what no op of this step writes
-//   void        begin()                 after the wait, before anything else (all threads)
+//   void        prepare(shared)         looks up what no op of this step writes
+//   void        begin()                 the same of what may have been written (all threads)
 //   NarrowUnits units(); int rows()     of this block
 //   const bf16* row(m)                  of x
 //   const float* gain, float epsilon    RMSNorm of x, or null
@@ -144,8 +144,8 @@ __global__ void __launch_bounds__(Job::kWarps * 32,
   auto* gain = reinterpret_cast<float*>(shared + layout.ring_bytes + layout.x_bytes);
   float* const squares = gain + layout.gain_bytes / 4;
   float* const slots = squares + layout.square_bytes / 4;
+  char* const job_shared = reinterpret_cast<char*>(slots) + layout.sum_bytes;
   let_next_start();
-  job.prepare(reinterpret_cast<char*>(slots) + layout.sum_bytes);
 
   char* const ring = shared + warp * kRing * Stage::kBytes + lane * 16;
   const uint32_t ring_address = shared_address(ring);
@@ -158,7 +158,9 @@ __global__ void __launch_bounds__(Job::kWarps * 32,
       ahead.copy(ring_address + static_cast<uint32_t>(i * Stage::kBytes), job);
     }
   };
+  // Everything that memory is asked for is under way before anything is waited for.
   if constexpr (Job::kLate) {
+    job.prepare(job_shared);
     wait_for_previous();
     job.begin();
     if (job.units().count() == 0) return;
@@ -168,10 +170,17 @@ __global__ void __launch_bounds__(Job::kWarps * 32,
     share = Share(job.units(), job.weights.k_tiles / Stage::kTiles);
     fill();
     wait_for_previous();
+  }
+  const int rows = job.rows();
+  copy_rows<kWarps>(job, rows, staged);
+  commit_copies();
+  if constexpr (Job::kLate) {
+    fill();
+  } else {
+    job.prepare(job_shared);
     job.begin();
   }
 
-  const int rows = job.rows();
   Sums sums;
   sums.clear();
   sums.squares = job.gain != nullptr ? squares : nullptr;
@@ -187,10 +196,7 @@ __global__ void __launch_bounds__(Job::kWarps * 32,
     const bool whole = stages == share.per_unit;
     if (mine) job.expect(unit);
     if (begins) {
-      copy_rows<kWarps>(job, rows, staged);
-      commit_copies();
       if constexpr (Job::kLate) {
-        fill();
         wait_for_copies<kRing>();
       } else {
         wait_for_copies<0>();
@@ -225,8 +231,11 @@ __global__ void __launch_bounds__(Job::kWarps * 32,
     if (mine) {
       if (!whole) {
         const int rest = share.at - share.place + share.per_unit;  // where the unit ends
-        for (int w = warp + 1; w < kWarps && share.begin_of(w) < rest; ++w) {
-          sums.add(slots + w * Sums::kFloats);
+        for (int w = warp + 1; w < kWarps && share.begin_of(w) < rest; w += 4) {
+#pragma unroll
+          for (int i = w; i < w + 4; ++i) {
+            if (i < kWarps && share.begin_of(i) < rest) sums.add(slots + i * Sums::kFloats);
+          }
         }
       }
       job.finish(unit, sums);
