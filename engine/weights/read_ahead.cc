@@ -58,16 +58,10 @@ bool ReadAhead::claim(Piece& chunk) {
 }
 
 void ReadAhead::fault_in(Piece chunk) {
-  // The kernel reads at most about as much as one request of the disk holds for one such hint.
-  constexpr size_t kHintBytes = size_t{1} << 20;
   const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
-  const size_t before = reinterpret_cast<uintptr_t>(chunk.data()) % page;
-  auto* begin = const_cast<std::byte*>(chunk.data()) - before;  // of its page: madvise wants that
-  const size_t size = before + chunk.size();
-  for (size_t done = 0; done < size; done += kHintBytes) {
-    (void)::madvise(begin + done, std::min(size - done, kHintBytes), MADV_WILLNEED);
-  }
-  (void)::madvise(begin, size, MADV_POPULATE_READ);
+  const size_t before = reinterpret_cast<uintptr_t>(chunk.data()) % page;  // of its first page
+  auto* begin = const_cast<std::byte*>(chunk.data()) - before;
+  (void)::madvise(begin, before + chunk.size(), MADV_POPULATE_READ);
 }
 
 bool likely_before(const std::string& a, const std::string& b) {

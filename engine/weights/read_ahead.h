@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace switchyard {
@@ -38,8 +39,8 @@ class ReadAhead {
   // Whoever loads has come to pieces[index]: up to a window beyond it may be read.
   void reach(size_t index);
 
-  // Waits until every page of the chunk is in memory and mapped (before Linux 5.14: only asks for
-  // them). Whatever goes wrong is left to who needs the pages.
+  // Waits until every page of the chunk is in memory and mapped. Whatever goes wrong (also: a Linux
+  // before 5.14) is left to who touches the pages.
   static void fault_in(Piece chunk);
 
  private:
