@@ -65,8 +65,8 @@ class BenchTest(unittest.TestCase):
         self.assertGreater(four["floor_bytes"], one["floor_bytes"])  # four rows choose more experts
 
     def test_times_each_kind_of_op_of_a_step(self):
-        printed, figures = self.bench("--model", DEMO_MODEL, "--batch", "2", "--prefill", "40", "--decode-steps", "4",
-                                      "--prefill-runs", "1", "--by-op")
+        printed, figures = self.bench("--model", DEMO_MODEL, "--batch", "2", "--context", "64", "--prefill", "40",
+                                      "--decode-steps", "4", "--prefill-runs", "1", "--by-op")
         config = json.loads((DEMO_MODEL / "config.json").read_text())
         for row in figures["rows"]:
             calls = {op["op"]: op["calls"] for op in row["ops"]}
@@ -90,7 +90,8 @@ class BenchTest(unittest.TestCase):
     def test_needs_only_a_config_when_weights_are_random(self):
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "config.json").write_bytes((DEMO_MODEL / "config.json").read_bytes())
-            _, figures = self.bench("--model", folder, "--random-weights", "7", "--batch", "2", "--prefill", "10")
+            _, figures = self.bench("--model", folder, "--random-weights", "7", "--batch", "2", "--context", "64",
+                                    "--prefill", "10")
             self.assertEqual([row["batch"] for row in figures["rows"]], [2, 1])
 
     def test_fails_when_a_line_became_slower_than_in_an_earlier_report(self):
