@@ -8,6 +8,7 @@
 #   --pack FILE     instead of running: one .tar.xz of the programs, the libraries that they need
 #                   beside the C and C++ runtimes and the driver, what they read, and this script.
 #                   Elsewhere:  mkdir t && tar xf FILE -C t && t/gpu_test.sh
+#                   Those that drive a node (end_to_end/) need a python3 with grpcio and protobuf.
 #   --sanitize      instead of running plainly: the kernel tests under compute-sanitizer's memcheck,
 #                   racecheck and synccheck; of racecheck, large sizes are left out
 #   --tools LIST    of these only, as memcheck,racecheck
@@ -35,15 +36,19 @@ while [[ $# -gt 0 ]]; do
   wanted+=("$1") && shift
 done
 
-# programs: name -> path.
+# programs: name -> path, of an executable file or a Python test that drives `node` of the build.
 declare -A programs
+node=node/switchyard-node
+protos=tests/end_to_end/protos.bin
 if [[ -z $from ]]; then
   if [[ -d $here/programs ]]; then from=$here; else from=$here/../build/cuda; fi
 fi
 [[ -d $from ]] || fail "no folder $from"
 from=$(cd "$from" && pwd)
 if [[ -d $from/programs ]]; then  # an unpacked archive
-  for path in "$from"/programs/*; do programs[${path##*/}]=$path; done
+  for path in "$from"/programs/* "$from"/tests/end_to_end/gpu_*_test.py; do
+    [[ ! -f $path ]] || programs[$(basename "$path" .py)]=$path
+  done
   export LD_LIBRARY_PATH=$from/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
   export SWITCHYARD_SOURCE_DIR=$from
 else
@@ -51,13 +56,21 @@ else
     ctest --test-dir "$from" --label-regex '^gpu$' --show-only=json-v1 |
       python3 -c 'import json, sys
 for test in json.load(sys.stdin)["tests"]:
-    print(test["name"], (test.get("command") or [""])[0])')
+    command = test.get("command") or [""]
+    print(test["name"], command[-1] if command[-1].endswith(".py") else command[0])')
 fi
 [[ ${#wanted[@]} -gt 0 ]] || mapfile -t wanted < <(printf '%s\n' "${!programs[@]}" | sort)
 [[ ${#wanted[@]} -gt 0 ]] || fail "$from has no test with the label gpu"
+python=
 for name in "${wanted[@]}"; do
-  [[ -n ${programs[$name]:-} && -x ${programs[$name]} ]] ||
-    fail "$name is not built; cmake --build $from --target $name builds it"
+  if [[ ${programs[$name]:-} == *.py ]]; then
+    [[ -x $from/$node && -f $from/$protos ]] ||
+      fail "$name needs $node and $protos; cmake --build $from --target all builds them"
+    python=needed
+  else
+    [[ -n ${programs[$name]:-} && -x ${programs[$name]} ]] ||
+      fail "$name is not built; cmake --build $from --target $name builds it"
+  fi
 done
 
 if [[ -n $pack ]]; then
@@ -67,10 +80,16 @@ if [[ -n $pack ]]; then
   cp "$here/gpu_test.sh" "$box/"
   cp -r "$here/../tests/fixtures/models" "$box/tests/fixtures/"
   cp -r "$here/demo-model" "$box/deploy/"
+  if [[ -n $python ]]; then
+    mkdir -p "$box/${node%/*}" "$box/${protos%/*}"
+    cp "$here"/../tests/end_to_end/{api,node_process,gpu_*_test}.py "$from/$protos" "$box/${protos%/*}/"
+  fi
   for name in "${wanted[@]}"; do
-    strip -o "$box/programs/$name" "${programs[$name]}"
+    path=${programs[$name]} packed=programs/$name
+    [[ $path != *.py ]] || path=$from/$node packed=$node
+    strip -o "$box/$packed" "$path"
     # "libhwy.so.1 => /lib/.../libhwy.so.1 (0x...)"
-    ldd "${programs[$name]}" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }'
+    ldd "$path" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }'
   done | sort -u | while read -r library; do
     case ${library##*/} in
       libc.so.* | libm.so.* | libdl.so.* | librt.so.* | libpthread.so.* | ld-linux*) ;;
@@ -81,6 +100,14 @@ if [[ -n $pack ]]; then
   tar -C "$box" -c . | xz -T1 --lzma2=preset=0,dict=128MiB > "$pack"  # they share most bytes
   say "$pack: ${#wanted[@]} programs, $(stat -c %s "$pack") bytes"
   exit 0
+fi
+
+if [[ -n $python && -z $sanitize ]]; then
+  for python in python3 /usr/bin/python3 ''; do
+    [[ -n $python ]] || fail "no python3 here has grpc and google.protobuf, which a Python test needs"
+    ! "$python" -c 'import grpc, google.protobuf' 2> /dev/null || break
+  done
+  export SWITCHYARD_BUILD_DIR=$from
 fi
 
 [[ -n $logs ]] || logs=$(mktemp -d /tmp/gpu_test.XXXXXX)
@@ -102,7 +129,9 @@ racecheck_multiplications=2000000
 # One program, and a line for the table in LOG.row.
 run_one() {  # NAME [TOOL]
   local name=$1 tool=${2:-} log=$logs/$1${2:+.$2} began=$EPOCHREALTIME status=0 errors=
-  if [[ -z $tool ]]; then
+  if [[ ${programs[$name]} == *.py ]]; then
+    timeout "$limit" "$python" -B "${programs[$name]}" > "$log" 2>&1 || status=$?
+  elif [[ -z $tool ]]; then
     timeout "$limit" "${programs[$name]}" > "$log" 2>&1 || status=$?
   else
     local filter='*'
@@ -121,6 +150,11 @@ run_one() {  # NAME [TOOL]
   passed=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | tail -1)
   skipped=$(sed -n 's/^\[  SKIPPED \] \([0-9]*\) test.*, listed below.*/\1/p' "$log" | tail -1)
   failed=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) test.*, listed below.*/\1/p' "$log" | tail -1)
+  if [[ ${programs[$name]} == *.py ]]; then
+    ran=$(sed -n 's/^Ran \([0-9]*\) tests\{0,1\} in .*/\1/p' "$log")
+    failed=$(grep -cE '^(FAIL|ERROR): ' "$log") || true
+    passed=$((${ran:-0} - failed))
+  fi
   # gtest counts a skipped test as ran; a program that died never came to say what ran.
   local note=ok
   [[ $status -eq 0 ]] || note="exit $status"
@@ -131,7 +165,8 @@ run_one() {  # NAME [TOOL]
     "${failed:-0}" "${skipped:-0}" "$seconds" "$note" > "$log.row"
   [[ $note == ok ]] || {
     printf '=== %s %s: %s\n' "$name" "$tool" "$note"
-    grep -E -A12 'Failure$|^=========.*(Error|Invalid|hazard|[Bb]arrier)|CHECK\(|CUDA_CHECK|terminate' \
+    grep -E -A12 \
+      'Failure$|^(FAIL|ERROR): |^=========.*(Error|Invalid|hazard|[Bb]arrier)|CHECK\(|CUDA_CHECK|terminate' \
       "$log" | head -60 || true
     grep -E '^\[  FAILED  \]|SUMMARY' "$log" | sort -u | head -20 || true
     tail -3 "$log"
@@ -152,7 +187,8 @@ for tool in ${tools//,/ }; do
   for name in "${wanted[@]}"; do
     case $tool-$name in
       plain-*) ;;
-      *-gpu_model_test | *-gpu_demo_test) continue ;;  # the same kernels, many times over
+      *-gpu_model_test | *-gpu_demo_test | *-gpu_serving_test)
+        continue ;;  # the same kernels, many times over
     esac
     while [[ $(jobs -rp | wc -l) -ge $jobs ]]; do wait -n || true; done
     run_one "$name" "${tool#plain}" > "$logs/$name.$tool.told" &

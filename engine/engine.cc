@@ -128,6 +128,7 @@ struct Engine::Parts {
     std::optional<Tokenizer> tokenizer;
     std::unique_ptr<const Model> model;
     std::unique_ptr<ModelRunner> runner;
+    WeightLoad weight_load;
     int blocks = 0;  // the sink included
   };
 
@@ -196,11 +197,13 @@ Result<std::unique_ptr<Engine>> Engine::create(const ModelSource& source,
                   ", config.json's vocab_size is ", config->vocab_size);
   }
 
+  const TimePoint began = clock.now();
   Result<WeightStore> weights = open_weights(source, backend);
   if (!weights) return weights.status();
   Result<std::unique_ptr<const Model>> model =
       Model::load(std::move(config).value(), std::move(weights).value());
   if (!model) return model.status();
+  const WeightLoad weight_load{.read_bytes = (*model)->read_bytes(), .took = clock.now() - began};
 
   const CacheLayout layout = (*model)->cache_layout(wanted.kv_block_tokens, wanted.kv_type);
   const EngineOptions options = resolve(wanted, **model, layout, backend);
@@ -231,6 +234,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const ModelSource& source,
                                                        .tokenizer = std::move(tokenizer).value(),
                                                        .model = std::move(model).value(),
                                                        .runner = std::move(runner).value(),
+                                                       .weight_load = weight_load,
                                                        .blocks = blocks},
                                          clock, std::move(observer))));
 }
@@ -289,5 +293,6 @@ const RequestLimits& Engine::request_limits() const { return parts_->limits; }
 const EngineOptions& Engine::options() const { return parts_->loaded.options; }
 
 int64_t Engine::weight_bytes() const { return parts_->loaded.model->weight_bytes(); }
+WeightLoad Engine::weight_load() const { return parts_->loaded.weight_load; }
 
 }  // namespace switchyard

@@ -80,6 +80,12 @@ struct EngineLoad {
   bool draining = false;
 };
 
+// How the weights came into the backend's memory.
+struct WeightLoad {
+  int64_t read_bytes = 0;  // copied from files: 0 of random weights or those used in place
+  Duration took{};
+};
+
 using Phase = SequencePhase;
 
 struct InFlight {
@@ -142,6 +148,7 @@ class Engine {
   [[nodiscard]] const RequestLimits& request_limits() const;
   [[nodiscard]] const EngineOptions& options() const;  // as resolved: nothing is 0
   [[nodiscard]] int64_t weight_bytes() const;
+  [[nodiscard]] WeightLoad weight_load() const;
 
  private:
   struct Parts;

@@ -16,6 +16,7 @@
 
 #include "kernels/make_backend.h"
 #include "node/bench_case.h"
+#include "node/bench_compare.h"
 #include "node/bench_report.h"
 #include "node/version.h"
 #include "node/weight_flags.h"
@@ -42,6 +43,8 @@ struct BenchOptions {
   int max_batch_tokens = 0;
   bool by_op = false;
   std::string json_file;
+  std::string base_file;
+  double max_regression_percent = 5;
 };
 
 // Fills in what was left to the backend.
@@ -232,6 +235,27 @@ Status measure(const BenchOptions& asked, nlohmann::ordered_json& report) {
   return {};
 }
 
+// Measures, writes, compares. An error is the end; otherwise whether nothing regressed.
+Result<bool> run(const BenchOptions& options) {
+  nlohmann::ordered_json base;
+  if (!options.base_file.empty()) {
+    Result<nlohmann::ordered_json> read = read_bench_report(options.base_file);
+    if (!read) return read.status();
+    base = *std::move(read);
+  }
+  nlohmann::ordered_json report;
+  if (Status status = measure(options, report); !status.ok()) return status;
+  if (!options.json_file.empty()) {
+    std::ofstream file(options.json_file);
+    file << report.dump(2) << "\n";
+    if (!file.flush()) return Status(Code::kInternal, "cannot write ", options.json_file);
+  }
+  if (base.is_null()) return true;
+  const Result<std::vector<BenchChange>> changes = compare_bench_reports(base, report);
+  if (!changes) return changes.status().within(options.base_file);
+  return print_changes(*changes, options.max_regression_percent / 100);
+}
+
 }  // namespace
 
 int bench_main(std::span<const char* const> arguments) {
@@ -281,6 +305,16 @@ int bench_main(std::span<const char* const> arguments) {
       ->capture_default_str();
   app.add_flag("--by-op", options.by_op, "below each line the time of each kind of op in a step");
   app.add_option("--json", options.json_file, "also write the figures to this file");
+  app.add_option("--compare", options.base_file,
+                 "an earlier --json file: exit with 1 when a line became slower than there");
+  app.add_option("--max-regression", options.max_regression_percent,
+                 "by how many percent of the time it may (5 or 5%)")
+      ->transform([](std::string text) {
+        if (text.ends_with('%')) text.pop_back();
+        return text;
+      })
+      ->check(CLI::Range(0.0, 1000.0))
+      ->capture_default_str();
   std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
   try {
     app.parse(reversed);
@@ -289,20 +323,9 @@ int bench_main(std::span<const char* const> arguments) {
   }
   if (random->count() > 0) options.random_seed = seed;
 
-  nlohmann::ordered_json report;
-  if (const Status status = measure(options, report); !status.ok()) {
-    std::fprintf(stderr, "switchyard-node bench: %s\n", status.message().c_str());
-    return 1;
-  }
-  if (!options.json_file.empty()) {
-    std::ofstream file(options.json_file);
-    file << report.dump(2) << "\n";
-    if (!file.flush()) {
-      std::fprintf(stderr, "switchyard-node bench: cannot write %s\n", options.json_file.c_str());
-      return 1;
-    }
-  }
-  return 0;
+  const Result<bool> good = run(options);
+  if (!good) std::fprintf(stderr, "switchyard-node bench: %s\n", good.status().message().c_str());
+  return good && *good ? 0 : 1;
 }
 
 }  // namespace switchyard

@@ -83,6 +83,12 @@ int serve(const Config& config) {
     log.error("cannot load", {{"why", serving.status().message()}});
     return 1;
   }
+  if (const WeightLoad read = (*serving)->engine->weight_load(); read.read_bytes > 0) {
+    const auto bytes = static_cast<double>(read.read_bytes);
+    log.info("read weights", {{"bytes", read.read_bytes},
+                              {"seconds", seconds(read.took)},
+                              {"gb_per_second", bytes / seconds(read.took) / 1e9}});
+  }
   log.info("loaded", {{"model", config.model_name},
                       {"backend", (*serving)->backend_message},
                       {"weight_bytes", (*serving)->engine->weight_bytes()},

@@ -25,6 +25,8 @@ class Model {
 
   [[nodiscard]] const ModelConfig& config() const { return config_; }
   [[nodiscard]] int64_t weight_bytes() const { return store_.bytes(); }
+  // What was copied from files.
+  [[nodiscard]] int64_t read_bytes() const { return store_.read_bytes(); }
 
   // What sequences keep between steps. block_tokens > 0.
   [[nodiscard]] CacheLayout cache_layout(int block_tokens, DType kv_type) const;

@@ -1,10 +1,12 @@
 // A checkpoint folder as a TensorSource: one safetensors file, or shards and their index.
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
 #include "engine/weights/bounded_json.h"
+#include "engine/weights/read_ahead.h"
 #include "engine/weights/tensor_source.h"
 
 namespace switchyard {
@@ -18,13 +20,16 @@ using Index = std::map<std::string, std::string, std::less<>>;  // tensor -> sha
 
 class SafetensorsSource final : public TensorSource {
  public:
-  SafetensorsSource(std::filesystem::path folder, std::vector<SafetensorsFile> files)
+  SafetensorsSource(std::filesystem::path folder,
+                    std::vector<SafetensorsFile> files,
+                    Reading reading)
       : folder_(std::move(folder)), files_(std::move(files)) {
     for (const SafetensorsFile& file : files_) {
       for (const auto& [name, tensor] : file.tensors()) {
-        tensors_.emplace(name, Held{.tensor = &tensor, .file = &file.path(), .taken = false});
+        tensors_.emplace(name, Held{.tensor = &tensor, .file = &file.path()});
       }
     }
+    if (reading == Reading::kAhead) read_ahead();
   }
 
   [[nodiscard]] bool has(std::string_view name) const override { return tensors_.contains(name); }
@@ -35,6 +40,7 @@ class SafetensorsSource final : public TensorSource {
       return Status(Code::kNotFound, folder_.string(), ": tensor '", request.name, "' is missing");
     }
     found->second.taken = true;
+    if (ahead_) ahead_->reach(found->second.place);
     return *found->second.tensor;
   }
 
@@ -46,6 +52,12 @@ class SafetensorsSource final : public TensorSource {
     return names;
   }
 
+  [[nodiscard]] int64_t taken_bytes() const override {
+    int64_t bytes = 0;
+    for (const auto& [name, held] : tensors_) bytes += held.taken ? held.tensor->bytes : 0;
+    return bytes;
+  }
+
   [[nodiscard]] std::string origin(std::string_view name) const override {
     const auto found = tensors_.find(name);
     return found == tensors_.end() ? folder_.string() : found->second.file->string();
@@ -55,11 +67,27 @@ class SafetensorsSource final : public TensorSource {
   struct Held {
     const StoredTensor* tensor;
     const std::filesystem::path* file;
-    bool taken;
+    bool taken = false;
+    size_t place = 0;  // in the order of reading ahead
   };
+
+  void read_ahead() {
+    std::vector<std::pair<const std::string*, Held*>> order;
+    for (auto& [name, held] : tensors_) order.emplace_back(&name, &held);
+    std::sort(order.begin(), order.end(),
+              [](const auto& a, const auto& b) { return likely_before(*a.first, *b.first); });
+    std::vector<Piece> pieces;
+    for (const auto& [name, held] : order) {
+      held->place = pieces.size();
+      pieces.emplace_back(held->tensor->data, static_cast<size_t>(held->tensor->bytes));
+    }
+    ahead_.emplace(std::move(pieces));
+  }
+
   const std::filesystem::path folder_;
   const std::vector<SafetensorsFile> files_;
   std::map<std::string, Held, std::less<>> tensors_;
+  std::optional<ReadAhead> ahead_;  // last: reads what the files have mapped
 };
 
 Result<SafetensorsFile> open_file(const std::filesystem::path& path, const FileOpener& opener) {
@@ -152,6 +180,7 @@ Result<std::vector<SafetensorsFile>> open_shards(const MappedFile& index_file,
 }  // namespace
 
 Result<std::unique_ptr<TensorSource>> open_safetensors(const std::filesystem::path& folder,
+                                                       Reading reading,
                                                        const FileOpener& opener) {
   std::vector<SafetensorsFile> files;
   if (Result<SafetensorsFile> single = open_file(folder / kSingleFile, opener); single) {
@@ -170,7 +199,7 @@ Result<std::unique_ptr<TensorSource>> open_safetensors(const std::filesystem::pa
     files = *std::move(shards);
   }
   return std::unique_ptr<TensorSource>(
-      std::make_unique<SafetensorsSource>(folder, std::move(files)));
+      std::make_unique<SafetensorsSource>(folder, std::move(files), reading));
 }
 
 }  // namespace switchyard

@@ -40,6 +40,9 @@ class TensorSource {
   // Names that the source has and nobody took, sorted.
   [[nodiscard]] virtual std::vector<std::string> untaken() const = 0;
 
+  // Of the files: of what was taken, each tensor once.
+  [[nodiscard]] virtual int64_t taken_bytes() const { return 0; }
+
   // For messages: the file that holds a tensor of that name, or all that could have.
   [[nodiscard]] virtual std::string origin(std::string_view name) const = 0;
 
@@ -47,10 +50,15 @@ class TensorSource {
   TensorSource() = default;
 };
 
+// When a file's bytes come into memory: when they are touched, or, with threads of the source's
+// own, a window ahead of what is taken. For who copies all of it soon.
+enum class Reading : uint8_t { kOnTouch, kAhead };
+
 // FOLDER/model.safetensors, or else the shards that FOLDER/model.safetensors.index.json lists.
 // Every shard must be named as a file of the folder itself and hold exactly the tensors that the
 // index says. Errors name the file and the tensor.
 Result<std::unique_ptr<TensorSource>> open_safetensors(const std::filesystem::path& folder,
+                                                       Reading reading = Reading::kOnTouch,
                                                        const FileOpener& opener = MappedFile::open);
 
 // bf16 matrices ~ N(0, 1/cols), to be drawn by the backend; gains ~ 1, small selection biases:

@@ -18,7 +18,9 @@ WeightStore::WeightStore(std::unique_ptr<TensorSource> source,
 Result<WeightStore> WeightStore::open(const std::filesystem::path& folder,
                                       Backend& backend,
                                       const WeightPlan& plan) {
-  Result<std::unique_ptr<TensorSource>> source = open_safetensors(folder);
+  // What is used where it lies comes into memory as it is used.
+  const Reading reading = backend.reads_host_memory() ? Reading::kOnTouch : Reading::kAhead;
+  Result<std::unique_ptr<TensorSource>> source = open_safetensors(folder, reading);
   if (!source) return source.status();
   return WeightStore(*std::move(source), backend, plan);
 }
@@ -258,7 +260,13 @@ Status WeightStore::finish(std::span<const std::string> ignorable) {
   std::erase_if(left, [&](const std::string& name) {
     return std::find(ignorable.begin(), ignorable.end(), name) != ignorable.end();
   });
-  if (left.empty()) return {};
+  if (left.empty()) {
+    if (!backend_->reads_host_memory()) {
+      read_bytes_ = source_->taken_bytes();
+      source_.reset();  // nothing is used where it lies
+    }
+    return {};
+  }
   std::string names;
   for (size_t i = 0; i < std::min(left.size(), kNamed); ++i) names += " '" + left[i] + "'";
   if (left.size() > kNamed) names += " and " + std::to_string(left.size() - kNamed) + " more";

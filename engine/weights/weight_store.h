@@ -76,6 +76,8 @@ class WeightStore {
 
   // Of all weights handed out; a tensor taken twice in one format counts once.
   [[nodiscard]] int64_t bytes() const { return bytes_; }
+  // What finish() saw copied from files: 0 of generated weights, and where files are used in place.
+  [[nodiscard]] int64_t read_bytes() const { return read_bytes_; }
   [[nodiscard]] Backend& backend() const { return *backend_; }
 
  private:
@@ -125,14 +127,16 @@ class WeightStore {
 
   Status failure(Code code, std::string_view name, std::string_view what) const;
 
-  std::unique_ptr<TensorSource> source_;  // never null
-  Backend* backend_;                      // never null
+  // Not null before finish(). After it only if some weights are used where they lie.
+  std::unique_ptr<TensorSource> source_;
+  Backend* backend_;  // never null
   WeightPlan plan_;
   WeightPacker packer_;
   std::vector<Buffer> buffers_;  // what could not be used where it lay
   std::map<std::string, const std::byte*, std::less<>> placed_;  // row-major floats
   std::map<std::pair<std::string, WeightFormat>, Weight> packed_;
   int64_t bytes_ = 0;
+  int64_t read_bytes_ = 0;
 };
 
 }  // namespace switchyard

@@ -24,12 +24,14 @@ def _load_pool():
 
 
 _POOL = _load_pool()
-_FACTORY = message_factory.MessageFactory(_POOL)
+_class_of = getattr(message_factory, "GetMessageClass", None)
+if _class_of is None:  # protobuf before 4.22
+    _class_of = message_factory.MessageFactory(_POOL).GetPrototype
 
 
 def message(full_name, **fields):
     """A new message: message("switchyard.v1.GenerateRequest", text="hello")."""
-    return _FACTORY.GetPrototype(_POOL.FindMessageTypeByName(full_name))(**fields)
+    return _class_of(_POOL.FindMessageTypeByName(full_name))(**fields)
 
 
 def v1(name, **fields):
@@ -58,7 +60,7 @@ class Stub:
             call = getattr(channel, kind)(
                 f"/{service_name}/{method.name}",
                 request_serializer=lambda message: message.SerializeToString(),
-                response_deserializer=_FACTORY.GetPrototype(method.output_type).FromString)
+                response_deserializer=_class_of(method.output_type).FromString)
             setattr(self, method.name, call)
 
 

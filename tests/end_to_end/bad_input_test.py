@@ -155,7 +155,7 @@ class BadInputTest(unittest.TestCase):
     def test_a_conversation_as_deep_as_protobuf_allows(self):
         chat = v1("ChatInput", messages=[v1("ChatMessage", role="user", content="x")])
         nested = chat.template_arguments
-        for _ in range(40):
+        for _ in range(30):  # each is three messages deep, and some Pythons make at most a hundred
             nested = nested.get_or_create_struct("deeper")
         ask = v1("CompleteRequest", chat=chat, stop=v1("StopCondition", max_new_tokens=2))
         code, _ = code_of(lambda: self.node.chat.Complete(ask, timeout=20))

@@ -65,8 +65,8 @@ class BenchTest(unittest.TestCase):
         self.assertGreater(four["floor_bytes"], one["floor_bytes"])  # four rows choose more experts
 
     def test_times_each_kind_of_op_of_a_step(self):
-        printed, figures = self.bench("--model", DEMO_MODEL, "--batch", "2", "--prefill", "40", "--decode-steps", "4",
-                                      "--prefill-runs", "1", "--by-op")
+        printed, figures = self.bench("--model", DEMO_MODEL, "--batch", "2", "--context", "64", "--prefill", "40",
+                                      "--decode-steps", "4", "--prefill-runs", "1", "--by-op")
         config = json.loads((DEMO_MODEL / "config.json").read_text())
         for row in figures["rows"]:
             calls = {op["op"]: op["calls"] for op in row["ops"]}
@@ -90,8 +90,34 @@ class BenchTest(unittest.TestCase):
     def test_needs_only_a_config_when_weights_are_random(self):
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "config.json").write_bytes((DEMO_MODEL / "config.json").read_bytes())
-            _, figures = self.bench("--model", folder, "--random-weights", "7", "--batch", "2", "--prefill", "10")
+            _, figures = self.bench("--model", folder, "--random-weights", "7", "--batch", "2", "--context", "64",
+                                    "--prefill", "10")
             self.assertEqual([row["batch"] for row in figures["rows"]], [2, 1])
+
+    def test_fails_when_a_line_became_slower_than_in_an_earlier_report(self):
+        small = ("--model", DEMO_MODEL, "--batch", "1", "--context", "16", "--decode-steps", "4", "--prefill", "16")
+        _, figures = self.bench(*small)
+        with tempfile.TemporaryDirectory() as folder:
+            base = Path(folder) / "base.json"
+
+            def compare(*flags, decode=1000.0):
+                figures["rows"][0]["seconds"] = decode
+                figures["rows"][1]["seconds"] = 1000.0
+                base.write_text(json.dumps(figures))
+                return run("bench", *small, "--compare", base, *flags)
+
+            self.assertEqual(compare("--max-regression", "5%").returncode, 0)
+            slower = compare(decode=1e-9)
+            self.assertEqual(slower.returncode, 1, slower.stderr)
+            self.assertRegex(slower.stdout, r"(?m)^decode, batch 1, context 16 .*REGRESSED$")
+            self.assertEqual(slower.stdout.count("REGRESSED"), 1)
+            other = compare("--weights", "int8")
+            self.assertEqual(other.returncode, 1)
+            self.assertIn("the base has weights 'auto', this run 'int8'", other.stderr)
+        missing = run("bench", *small, "--compare", base)
+        self.assertEqual(missing.returncode, 1)
+        self.assertIn("cannot be opened", missing.stderr)
+        self.assertEqual(missing.stdout, "", "it is looked at before anything is measured")
 
     def test_refuses_what_does_not_fit_the_model(self):
         long = run("bench", "--model", DEMO_MODEL, "--context", "100000", "--prefill", "100000")

@@ -82,6 +82,10 @@ class NodeProcess:
         self.log.flush()
         return exit_code
 
+    def backend(self):
+        """What computes: "cpu", "cuda"."""
+        return self.telemetry.GetNodeInfo(v1("GetNodeInfoRequest"), timeout=10).backend
+
     def load(self):
         return self.telemetry.GetLoad(v1("GetLoadRequest"), timeout=10)
 

@@ -16,7 +16,8 @@ constexpr char kIndex[] = "model.safetensors.index.json";
 
 std::string refusal(const std::filesystem::path& folder,
                     const FileOpener& opener = MappedFile::open) {
-  const Result<std::unique_ptr<TensorSource>> source = open_safetensors(folder, opener);
+  const Result<std::unique_ptr<TensorSource>> source =
+      open_safetensors(folder, Reading::kOnTouch, opener);
   return source ? "accepted" : source.status().message();
 }
 

@@ -229,6 +229,23 @@ TEST_F(Formats, StagingMemoryIsGivenBackWhenLoadingIsOver) {
   EXPECT_EQ(far_.buffers(), 0U);
 }
 
+TEST_F(Formats, FilesStayMappedOnlyForABackendThatReadsThem) {
+  const auto mapped = [this] {
+    std::ifstream maps("/proc/self/maps");
+    const std::string all(std::istreambuf_iterator<char>(maps), {});
+    return all.find(folder_.path()) != std::string::npos;
+  };
+  for (Backend* backend : std::initializer_list<Backend*>{&near_, &far_}) {
+    WeightStore store = store_of({tensor_of("a", matrix_, {5, 192})}, *backend, {});
+    ASSERT_TRUE(store.embedding("a", 5, 192).ok());
+    ASSERT_TRUE(store.head("a", 5, 192).ok());
+    EXPECT_TRUE(mapped());
+    ASSERT_TRUE(store.finish({}).ok());
+    EXPECT_EQ(mapped(), backend == &near_);
+    EXPECT_EQ(store.read_bytes(), backend == &near_ ? 0 : 5 * 192 * 4) << "taken twice";
+  }
+}
+
 TEST_F(Formats, SayWhichTensorThereIsNoMemoryFor) {
   const std::vector<FileTensor> tensors = {tensor_of("a", matrix_, {5, 192})};
   for (const int64_t bytes : {100, 480, 500, 1000}) {
