@@ -1,4 +1,5 @@
-// How attention_decode cuts rows into pieces, and finds the pieces of a block. Device code only.
+// How attention_decode cuts rows into pieces, and finds those of a team: the block, or the cluster
+// of blocks, that takes a piece. Device code only.
 #pragma once
 
 #include "kernels/cuda/attention_rows.cuh"
@@ -6,102 +7,136 @@
 
 namespace switchyard::cuda {
 
-inline constexpr int kDecodeWarps = 4;
 inline constexpr int kGranule = 16;  // keys that a warp takes at once
-inline constexpr int kLeastPiece = kDecodeWarps * kGranule;
-// Keys of a piece, unless memory for partial results is short. Finishing one takes about 4 us of a
-// block, so pieces are no shorter than an even share of a multiprocessor asks for.
-inline constexpr int kMostPiece = 2048;
-inline constexpr int kLongPiece = 512;
 
-// Where pieces begin depends on the row's length and the host's counts alone. A unit is what is
-// attended together: a few new tokens of a row.
+// No shorter pieces, where rows are cut only to keep the device busy.
+inline constexpr int kLeastPiece = 128;
+
+// A unit is what is attended together: a token, or the few new tokens of a row. How it is cut
+// depends on its row's length and the host's counts alone.
 struct Cut {
-  int longest;              // rows with more new tokens are not ours
-  int tokens;               // of a unit, at most
-  float share;              // rows * kv_heads / multiprocessors
-  int most_pieces;          // of a row
-  int pieces_at_once;       // of a row, while all blocks of the grid run
-  bool by_token;            // a unit's place is that of its first token, else tokens * its row
-  float* partial;           // [places, heads, most_pieces][head_dim], rows of a unit together
-  float2* partial_softmax;  // the same without head_dim: largest, total
-  uint32_t* arrived;        // [units, kv_heads]
+  int units;
+  bool by_token;      // a unit is a token, else a row
+  int longest;        // rows with more new tokens are not ours
+  int busy_pieces;    // of a unit, while the device would have nothing else to do
+  int longest_shift;  // a piece has at most 1 << this keys, unless memory for partials is short
+  int most_pieces;    // of a unit
+  int items;          // units * kv_heads: as many teams begin with the first piece of one each
+  int extra_teams;    // those after them, for further pieces
+  int most_queries;   // of a unit and kv head
+  float* partial;     // [units, kv_heads, most_pieces, most_queries][head_dim]
+  float2* partial_softmax;  // [the same][blocks of a team]: largest, total
+  uint32_t* arrived;        // [units, kv_heads, blocks of a team]
 
-  [[nodiscard]] __device__ int piece_keys(int keys) const {
-    const float even = fminf(static_cast<float>(keys) * share, kMostPiece - 1.0f);
-    int wanted = static_cast<int>(even) / kLeastPiece + 1;
-    if (wanted * kLeastPiece > kLongPiece) {
-      // Where blocks would be left over, up to twice as many pieces keep them busy too.
-      const int enough = (keys - 1) / (wanted * kLeastPiece) + 1;
-      const int pieces = max(enough, min(2 * enough, pieces_at_once));
-      wanted = (keys - 1) / (kLeastPiece * pieces) + 1;
+  [[nodiscard]] __device__ int pieces_of(int keys) const {
+    if (keys <= kLeastPiece) return 1;
+    const int busy = min((keys - 1) / kLeastPiece + 1, busy_pieces);
+    return min(max(busy, ((keys - 1) >> longest_shift) + 1), most_pieces);
+  }
+};
+
+struct Unit {
+  int row;
+  int first_token;
+  int tokens;   // 0: not ours
+  int keys;     // of the row
+  int old;      // of them, those of steps before
+  int visible;  // those that the first token sees
+
+  __device__ __forceinline__ Unit(const AttentionTask& task, const Cut& cut, int index)
+      : row(index) {
+    int begin = __ldg(task.row_start + row);
+    int end = __ldg(task.row_start + row + 1);
+    keys = __ldg(task.kv_len + row);
+    first_token = begin;
+    tokens = end - begin <= cut.longest ? end - begin : 0;
+    if (cut.by_token) {
+      first_token = index;
+      tokens = 1;
+      if (begin != index || end <= index) {  // some rows have no token, or several
+        for (row = 0; __ldg(task.row_start + row + 1) <= index; ++row) {
+        }
+        begin = __ldg(task.row_start + row);
+        end = __ldg(task.row_start + row + 1);
+        keys = __ldg(task.kv_len + row);
+      }
     }
-    const int needed = (keys - 1) / (kLeastPiece * most_pieces) + 1;
-    return max(wanted, needed) * kLeastPiece;
-  }
-  [[nodiscard]] __device__ int place_of(int row, int first_token) const {
-    return by_token ? first_token : row * tokens;
-  }
-  [[nodiscard]] __device__ int unit_of(int row, int first_token) const {
-    return by_token ? first_token : row;
+    old = keys - (end - begin);
+    visible = keys - (end - first_token) + 1;
   }
 };
 
 struct Piece {
-  int row = -1;     // -1: there are no more
+  int queries = 0;  // rows of the product: (token, query head of the group); 0: there are no more
+  int unit;
   int head;         // kv head
   int first_token;  // of the unit
-  int queries;      // rows of the product: (token, query head of the group)
   int visible;      // keys that the unit's first token sees
-  int keys;         // of the row
+  int keys;         // that its last one sees
+  int old;          // keys of steps before
   int first_key, end_key;
-  int index, count;  // among the pieces of the row
+  int index, count;  // among the pieces of the unit
+  const int32_t* blocks;
 };
 
-// The pieces of a block, found by each of its warps: every gridDim.x-th.
+// The pieces of a team, found by each of its warps.
 class PieceCursor {
  public:
-  __device__ PieceCursor(const AttentionTask& task, const Cut& cut)
-      : task_(task), cut_(cut), item_(static_cast<int>(blockIdx.x)) {}
+  __device__ PieceCursor(const AttentionTask& task, const Cut& cut, int team)
+      : task_(task), cut_(cut), next_(team), first_(team < cut.items) {
+    if (!first_) next_ -= cut.items;
+  }
 
-  __device__ Piece next() {
-    const RowCursor::Place place =
-        rows_.seek(item_, task_.rows, [this](int row) { return items_of(row); });
-    item_ += static_cast<int>(gridDim.x);
-    Piece piece;
-    piece.row = place.row;
-    if (place.row < 0) return piece;
-    piece.keys = __ldg(task_.kv_len + place.row);
-    const int piece_keys = cut_.piece_keys(piece.keys);
-    piece.count = pieces_of(piece.keys);
-    const int rest = place.within / task_.kv_heads;
-    piece.head = place.within - rest * task_.kv_heads;
-    const int unit = rest / piece.count;
-    piece.index = rest - unit * piece.count;
-    const int row_end = __ldg(task_.row_start + place.row + 1);
-    piece.first_token = __ldg(task_.row_start + place.row) + unit * cut_.tokens;
-    piece.queries = min(cut_.tokens, row_end - piece.first_token) * task_.group;
-    piece.visible = piece.keys - (row_end - piece.first_token) + 1;
-    piece.first_key = piece.index * piece_keys;
-    piece.end_key = min(piece.first_key + piece_keys, piece.keys);
-    return piece;
+  __device__ __forceinline__ Piece next() {
+    if (next_ == kNone) return {};
+    int unit;
+    int within;  // among the unit's pieces, the kv heads of each together
+    if (first_) {
+      unit = next_ / task_.kv_heads;
+      within = next_ - unit * task_.kv_heads;
+      next_ = kNone;
+    } else {
+      const RowCursor::Place place = units_.seek(next_, cut_.units, [this](int index) {
+        const Unit one(task_, cut_, index);
+        return one.tokens > 0 ? (cut_.pieces_of(one.keys) - 1) * task_.kv_heads : 0;
+      });
+      next_ += cut_.extra_teams;
+      if (place.row < 0) return {};
+      unit = place.row;
+      within = place.within + task_.kv_heads;
+    }
+    const int index = within / task_.kv_heads;
+    return piece_of(unit, within - index * task_.kv_heads, index);
   }
 
  private:
-  [[nodiscard]] __device__ int pieces_of(int keys) const {
-    return keys > 0 ? (keys - 1) / cut_.piece_keys(keys) + 1 : 1;
-  }
-  [[nodiscard]] __device__ int items_of(int row) const {
-    const int tokens = __ldg(task_.row_start + row + 1) - __ldg(task_.row_start + row);
-    const int keys = __ldg(task_.kv_len + row);
-    if (tokens > cut_.longest) return 0;
-    return (tokens + cut_.tokens - 1) / cut_.tokens * pieces_of(keys) * task_.kv_heads;
+  static constexpr int kNone = -1;
+
+  [[nodiscard]] __device__ __forceinline__ Piece piece_of(int index, int head, int piece) const {
+    const Unit unit(task_, cut_, index);
+    const int count = cut_.pieces_of(unit.keys);
+    const int length =
+        count == 1 ? unit.keys : ((unit.keys - 1) / (count * kGranule) + 1) * kGranule;
+    const int keys = cut_.by_token ? unit.visible : unit.visible + unit.tokens - 1;
+    return {.queries = unit.tokens * task_.group,
+            .unit = index,
+            .head = head,
+            .first_token = unit.first_token,
+            .visible = unit.visible,
+            .keys = keys,
+            .old = unit.old,
+            .first_key = piece * length,
+            .end_key = min(piece * length + length, keys),
+            .index = piece,
+            .count = count,
+            .blocks = task_.block_id + __ldg(task_.block_start + unit.row)};
   }
 
   const AttentionTask& task_;
   const Cut& cut_;
-  RowCursor rows_;
-  int item_;
+  RowCursor units_;
+  int next_;    // of the first pieces, or of the further ones
+  bool first_;  // which
 };
 
 }  // namespace switchyard::cuda

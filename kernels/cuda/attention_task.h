@@ -39,6 +39,10 @@ inline constexpr int kDecodeQueries = 16;
 // tokens; longest * group <= kDecodeQueries, or tokens == rows.
 void attention_decode(const Stream& on, const AttentionTask& task, int longest);
 
+// The same where tokens == rows and group <= 8, with several blocks for a row's kv head; on sm_90
+// alone. False, and nothing done, where the rows are too many for that to pay.
+bool attention_clusters(const Stream& on, const AttentionTask& task);
+
 // Compute-bound: tiles of queries. Rows of more than `longest` new tokens.
 void attention_prefill(const Stream& on, const AttentionTask& task, int longest);
 

@@ -165,6 +165,68 @@ TEST_F(Attention, SplitsLongRows) {
   check({16, 4, 64, 16, DType::kBf16}, {.tokens = ones, .past = past});
 }
 
+// Few rows are shared by several blocks each, how many depends on their number.
+TEST_F(Attention, TakesAnyNumberOfRows) {
+  for (const int rows : {2, 3, 4, 5, 8, 9, 16, 17, 33}) {
+    std::vector<int32_t> ones(rows, 1), past(rows);
+    for (int r = 0; r < rows; ++r) past[r] = r % 3 == 2 ? 0 : (r * 1009 + 15) % 1500;
+    check({32, 8, 64, 64, DType::kBf16}, {.tokens = ones, .past = past});
+    check({16, 8, 128, 32, DType::kBf16}, {.tokens = ones, .past = past});
+  }
+}
+
+TEST_F(Attention, SeesWhatTheKernelBeforeWrote) {
+  // An op writes the newest key and value of a row, the next attends to it: of rows that end
+  // anywhere in what a warp takes at once, one after the other in one graph.
+  const Case test = {4, 1, 64, 64, DType::kBf16};
+  constexpr int64_t kHidden = 256;
+  const Weight weight =
+      pack(Owned::random(DType::kBf16, {test.dim, kHidden}, 7), WeightFormat::kBf16);
+  const Tensor x[2] = {put(Owned::random(DType::kBf16, {1, kHidden}, 8)),
+                       put(Owned::random(DType::kBf16, {1, kHidden}, 9))};
+  struct Row {
+    World world;
+    AttentionArgs args;
+    RaggedBatch batch;
+    Tensor newest[2];
+  };
+  std::vector<Row> rows;
+  for (const int past : {0, 1, 14, 15, 16, 17, 127, 128, 129, 1023, 1024, 2000}) {
+    World world(test, {.tokens = {1}, .past = {past}});
+    const AttentionArgs args = args_of(world);
+    const RaggedBatch batch = put(world.batch.view());
+    const int64_t at = world.place(world.slot(0, past), 0);
+    const auto row_of = [&](const Tensor& cache) {
+      return Tensor(static_cast<uint16_t*>(cache.data) + at, DType::kBf16, {1, test.dim});
+    };
+    rows.push_back(
+        {std::move(world), args, batch, {row_of(args.cache.key), row_of(args.cache.value)}});
+  }
+  backend().begin_capture();
+  for (const Row& row : rows) {
+    for (int i = 0; i < 2; ++i) {
+      backend().linear({.out = row.newest[i], .input = {.x = x[i]}, .weight = weight});
+    }
+    backend().attention(row.args, row.batch);
+  }
+  const auto graph = backend().end_capture();
+  const Owned poison = Owned::poisoned(DType::kBf16, {1, test.dim});
+  for (const Row& row : rows) {
+    for (const Tensor& newest : row.newest) {
+      backend().upload(newest.data, poison.view().data, newest.bytes());
+    }
+  }
+  graph->replay();
+  for (Row& row : rows) {
+    const auto bring_back = [&](Owned& to, const Tensor& cache) {
+      backend().download(to.view().data, cache.data, cache.bytes());
+    };
+    bring_back(row.world.key, row.args.cache.key);
+    bring_back(row.world.value, row.args.cache.value);
+    reference::expect_close(get(row.args.out), reference_of(row.world), kBf16Tolerance);
+  }
+}
+
 TEST_F(Attention, GivesARowItsBitsWhateverTheOtherRowsHold) {
   const Case test = {8, 2, 64, 16, DType::kBf16};
   const auto first_row = [&](std::vector<int32_t> past) {
@@ -191,21 +253,32 @@ TEST_F(Attention, IsZeroWithoutKeys) {
   }
 }
 
-TEST_F(Attention, SplitsLessWhenMemoryIsShortAndLeavesCountersZero) {
-  const World world({32, 8, 64, 64, DType::kBf16}, {.tokens = {1, 1, 1}, .past = {4000, 77, 1500}});
-  const AttentionArgs args = args_of(world);
-  const RaggedBatch batch = put(world.batch.view());
-  for (const int64_t pieces : {0, 1, 3}) {
-    const int64_t bytes = int64_t{cuda::Stream::kCounters} * 4 + pieces * 3 * 32 * 66 * 4;
+// A device with fewer multiprocessors and memory for fewer pieces of a row than there are; as the
+// one there is, and without clusters.
+TEST_F(Attention, CutsForTheDeviceAndItsMemoryAndLeavesCountersZero) {
+  struct Small {
+    int multiprocessors;
+    int64_t pieces;
+  };
+  int major = 0;
+  int minor = 0;
+  CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0));
+  CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0));
+  const auto check_on = [&](const World& world, const Small& small, int capability) {
+    const RaggedBatch view = world.batch.view();
+    const AttentionArgs args = args_of(world);
+    const int64_t heads = int64_t{view.num_rows} * world.test.heads;
+    const int64_t bytes = int64_t{cuda::Stream::kCounters} * 4 + small.pieces * heads * 80 * 4;
     const cuda::Stream on = {.stream = nullptr,
-                             .multiprocessors = 132,
-                             .capability = 80,
+                             .multiprocessors = small.multiprocessors,
+                             .capability = capability,
                              .shared_bytes = 99 << 10,
                              .workspace = memory(bytes),
                              .workspace_bytes = bytes};
     backend().upload(args.out.data,
                      Owned::poisoned(DType::kBf16, {args.out.elements()}).view().data,
                      args.out.bytes());
+    const RaggedBatch batch = put(view);
     backend().synchronize();
     cuda::attention(on, args, batch);
     CUDA_CHECK(cudaDeviceSynchronize());
@@ -213,6 +286,14 @@ TEST_F(Attention, SplitsLessWhenMemoryIsShortAndLeavesCountersZero) {
     std::vector<uint32_t> counters(cuda::Stream::kCounters, 1);
     backend().download(counters.data(), on.counters(), cuda::Stream::kCounters * 4);
     EXPECT_EQ(counters, std::vector<uint32_t>(cuda::Stream::kCounters, 0));
+  };
+  const World few({32, 8, 64, 64, DType::kBf16}, {.tokens = {1, 1, 1}, .past = {4000, 77, 1500}});
+  // More pieces than a device of 16 multiprocessors takes at once.
+  const World longest({8, 8, 64, 256, DType::kBf16}, {.tokens = {1, 1}, .past = {15999, 12345}});
+  for (const int capability : {80, 10 * major + minor}) {
+    for (const int64_t pieces : {0, 1, 3}) check_on(few, {132, pieces}, capability);
+    check_on(longest, {16, 40}, capability);
+    check_on(longest, {4, 40}, capability);
   }
 }
 
