@@ -41,13 +41,15 @@ struct Stream {
 // Enqueues kernel<<<grid, block, shared>>>(arguments...). Where the device can, the kernel starts
 // while the one before still runs: it must call wait_for_previous() (device.cuh) before it touches
 // anything that an op may have written, or writes anything, in every block.
+// Each `cluster` blocks that follow each other in x form a cluster (sm_90; at most 8).
 template <typename... Parameters, typename... Arguments>
-void launch(const Stream& on,
-            void (*kernel)(Parameters...),
-            dim3 grid,
-            dim3 block,
-            int64_t shared,
-            Arguments&&... arguments) {
+void launch_in_clusters(const Stream& on,
+                        unsigned cluster,
+                        void (*kernel)(Parameters...),
+                        dim3 grid,
+                        dim3 block,
+                        int64_t shared,
+                        Arguments&&... arguments) {
   CHECK(shared <= on.shared_bytes);
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   if (shared > 48 << 10) {
@@ -60,12 +62,24 @@ void launch(const Stream& on,
   config.blockDim = block;
   config.dynamicSmemBytes = static_cast<size_t>(shared);
   config.stream = on.stream;
-  std::array<cudaLaunchAttribute, 1> attribute = {};
+  std::array<cudaLaunchAttribute, 2> attribute = {};
   attribute[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute[0].val.programmaticStreamSerializationAllowed = 1;
+  attribute[1].id = cudaLaunchAttributeClusterDimension;
+  attribute[1].val.clusterDim = {cluster, 1, 1};
   config.attrs = attribute.data();
-  config.numAttrs = on.capability >= 90 ? 1 : 0;
+  config.numAttrs = on.capability < 90 ? 0 : cluster == 1 ? 1 : 2;
   CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...));
+}
+
+template <typename... Parameters, typename... Arguments>
+void launch(const Stream& on,
+            void (*kernel)(Parameters...),
+            dim3 grid,
+            dim3 block,
+            int64_t shared,
+            Arguments&&... arguments) {
+  launch_in_clusters(on, 1, kernel, grid, block, shared, std::forward<Arguments>(arguments)...);
 }
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
