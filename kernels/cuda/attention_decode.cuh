@@ -186,9 +186,9 @@ void launch_decode(const Stream& on,
                    .partial_softmax = reinterpret_cast<float2*>(
                        partial + items * most_pieces * queries * task.head_dim),
                    .arrived = on.counters()};
-  launch_clusters(on, kernel, static_cast<unsigned>(blocks),
-                  static_cast<unsigned>((items + teams) * blocks), Shape::kThreads,
-                  decode_shared_bytes<Shape, Team>(), task, cut);
+  launch_in_clusters(on, static_cast<unsigned>(blocks), kernel,
+                     static_cast<unsigned>((items + teams) * blocks), Shape::kThreads,
+                     decode_shared_bytes<Shape, Team>(), task, cut);
 }
 
 }  // namespace switchyard::cuda

@@ -44,14 +44,28 @@ __global__ void __launch_bounds__(kThreads) convolve(Convolution args) {
   const int64_t wanted = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kCount;
   const bool idle = wanted >= width;
   const int64_t channel = idle ? 0 : wanted;
+  let_next_start();
   float tap[kTaps][kCount];
 #pragma unroll
   for (int c = 0; c < kCount; ++c) {
 #pragma unroll
     for (int k = 0; k < kTaps; ++k) tap[k][c] = __ldg(args.taps + (channel + c) * kTaps + k);
   }
-  let_next_start();
+  const int begin = static_cast<int>(blockIdx.y) * args.chunk;
+  const int end = min(begin + args.chunk, args.tokens);
+  int row = row_of(args.row_start, args.rows, begin);
+  int first, row_end;  // of the row
+  float* state;
+  bool fresh;
+  const auto enter_row = [&] {
+    first = args.row_start[row];
+    row_end = args.row_start[row + 1];
+    state = args.state + int64_t{args.state_slot[row]} * kPast * width + channel;
+    fresh = first < args.tokens && args.position[first] == 0;
+  };
+  enter_row();
   wait_for_previous();
+  if (idle) return;
 
   const auto column = [&](int token, float(&u)[kCount]) {
     const __nv_bfloat16* parts = args.work + int64_t{token} * 3 * width + channel;
@@ -64,12 +78,6 @@ __global__ void __launch_bounds__(kThreads) convolve(Convolution args) {
     for (int c = 0; c < kCount; ++c) u[c] *= x[c];
   };
 
-  const int begin = static_cast<int>(blockIdx.y) * args.chunk;
-  const int end = min(begin + args.chunk, args.tokens);
-  int row = row_of(args.row_start, args.rows, begin);
-  if (idle) return;
-  int first = args.row_start[row];
-  int row_end = args.row_start[row + 1];
   float past[kPast][kCount];  // oldest first
   // The chunk that a row started in goes on through its first K-1 tokens.
   int token = begin == first ? begin : max(begin, min(first + kPast, row_end));
@@ -80,13 +88,15 @@ __global__ void __launch_bounds__(kThreads) convolve(Convolution args) {
   while (token < end || (token < row_end && token < first + kPast && token > first)) {
     if (token >= row_end) {
       if (row + 1 >= args.rows) return;
-      first = args.row_start[++row];
-      row_end = args.row_start[row + 1];
+      ++row;
+      enter_row();
       continue;
     }
+    // All that is read of the token before anything is written, which might be the same memory.
+    float u[kCount], gate[kCount], sum[kCount] = {};
+    column(token, u);
+    Vector::widen(Vector::load(args.work + (int64_t{token} * 3 + 1) * width + channel), gate);
     if (token == first) {
-      float* state = args.state + int64_t{args.state_slot[row]} * kPast * width + channel;
-      const bool fresh = args.position[first] == 0;
 #pragma unroll
       for (int k = 0; k < kPast; ++k) {
         Vector::load(state + k * width, past[k]);
@@ -111,9 +121,6 @@ __global__ void __launch_bounds__(kThreads) convolve(Convolution args) {
         Vector::store(state + k * width, kept);
       }
     }
-    float u[kCount], gate[kCount], sum[kCount] = {};
-    column(token, u);
-    Vector::widen(Vector::load(args.work + (int64_t{token} * 3 + 1) * width + channel), gate);
 #pragma unroll
     for (int k = 0; k < kPast; ++k) {
 #pragma unroll

@@ -41,15 +41,15 @@ struct Stream {
 // Enqueues kernel<<<grid, block, shared>>>(arguments...). Where the device can, the kernel starts
 // while the one before still runs: it must call wait_for_previous() (device.cuh) before it touches
 // anything that an op may have written, or writes anything, in every block.
-// Every `cluster` blocks that follow each other in x are a thread block cluster (sm_90).
+// Each `cluster` blocks that follow each other in x form a cluster (sm_90; at most 8).
 template <typename... Parameters, typename... Arguments>
-void launch_clusters(const Stream& on,
-                     void (*kernel)(Parameters...),
-                     unsigned cluster,
-                     dim3 grid,
-                     dim3 block,
-                     int64_t shared,
-                     Arguments&&... arguments) {
+void launch_in_clusters(const Stream& on,
+                        unsigned cluster,
+                        void (*kernel)(Parameters...),
+                        dim3 grid,
+                        dim3 block,
+                        int64_t shared,
+                        Arguments&&... arguments) {
   CHECK(shared <= on.shared_bytes);
   CHECK(cluster == 1 || on.capability >= 90);
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
@@ -67,13 +67,12 @@ void launch_clusters(const Stream& on,
   attribute[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute[0].val.programmaticStreamSerializationAllowed = 1;
   attribute[1].id = cudaLaunchAttributeClusterDimension;
-  attribute[1].val.clusterDim = {.x = cluster, .y = 1, .z = 1};
+  attribute[1].val.clusterDim = {cluster, 1, 1};
   config.attrs = attribute.data();
   config.numAttrs = on.capability < 90 ? 0 : cluster == 1 ? 1 : 2;
   CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, std::forward<Arguments>(arguments)...));
 }
 
-// The same without clusters.
 template <typename... Parameters, typename... Arguments>
 void launch(const Stream& on,
             void (*kernel)(Parameters...),
@@ -81,7 +80,7 @@ void launch(const Stream& on,
             dim3 block,
             int64_t shared,
             Arguments&&... arguments) {
-  launch_clusters(on, kernel, 1, grid, block, shared, std::forward<Arguments>(arguments)...);
+  launch_in_clusters(on, 1, kernel, grid, block, shared, std::forward<Arguments>(arguments)...);
 }
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

@@ -3,6 +3,7 @@
 #include "kernels/cuda/narrow.h"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/wide.h"
+#include "kernels/cuda/wide_held.h"
 
 namespace switchyard::cuda {
 namespace {
@@ -29,6 +30,17 @@ void product(const Stream& on,
                         .residual = bf16(residual)});
     return;
   }
+  const HeldProduct::Matrix matrix = {weight, out.data, weight.rows};
+  const bool held = up.empty()
+                        ? held_product(on, {.input = input,
+                                            .matrices = {matrix},
+                                            .out_type = out.dtype,
+                                            .residual = bf16(residual)})
+                        : held_product(on, {.input = input,
+                                            .matrices = {matrix, {up, out.data, weight.rows}},
+                                            .gated = true,
+                                            .out_type = out.dtype});
+  if (held) return;
   norm_input(on, input);
   wide_product(on, {.x = bf16(input.rows()),
                     .rows = rows,

@@ -5,6 +5,7 @@
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/qkv_finish.h"
 #include "kernels/cuda/wide.h"
+#include "kernels/cuda/wide_held.h"
 
 namespace switchyard::cuda {
 namespace {
@@ -35,6 +36,15 @@ void wide_projection(const Stream& on, const Tensor& x, const Projection& to) {
                     .out_stride = to.out.dim(1)});
 }
 
+bool held_projections(const Stream& on, const NormedInput& input, const Projection (&to)[3]) {
+  const auto matrix = [](const Projection& of) {
+    return HeldProduct::Matrix{
+        of.weight, static_cast<__nv_bfloat16*>(of.out.data) + of.first_column, of.out.dim(1)};
+  };
+  return held_product(on,
+                      {.input = input, .matrices = {matrix(to[0]), matrix(to[1]), matrix(to[2])}});
+}
+
 }  // namespace
 
 void qkv(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
@@ -46,7 +56,7 @@ void qkv(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
                                     {args.v_proj, args.kv_work, args.k_proj.rows}};
   if (rows <= narrow_rows(on, args.q_proj.cols)) {
     for (const Projection& to : projections) narrow_projection(on, args.input, to);
-  } else {
+  } else if (!held_projections(on, args.input, projections)) {
     norm_input(on, args.input);
     for (const Projection& to : projections) wide_projection(on, args.input.rows(), to);
   }

@@ -41,6 +41,13 @@ struct Tile {
 #pragma unroll
     for (int p = 0; p < kPieces; ++p) piece[p] = load_streamed(tile + p * 512 + lane * 16);
   }
+  // The same from shared memory.
+  __device__ __forceinline__ void read(const char* tile, int lane) {
+#pragma unroll
+    for (int p = 0; p < kPieces; ++p) {
+      piece[p] = *reinterpret_cast<const uint4*>(tile + p * 512 + lane * 16);
+    }
+  }
   __device__ __forceinline__ void clear() {
     // Of int4 the zero code is 8.
     const uint32_t zero = kFormat == WeightFormat::kInt4 ? 0x88888888u : 0u;

@@ -211,6 +211,15 @@ class ScaledTile {
     }
   }
 
+  // A tile that lies in shared memory, and its eight pairs of scales.
+  __device__ __forceinline__ void read(const char* codes, const char* scales, int lane) {
+    static_assert(!kFine);
+    codes_.read(codes, lane);
+    if constexpr (is_quantised(kFormat)) {
+      scale_[0] = reinterpret_cast<const Scale*>(scales)[lane / 4];
+    }
+  }
+
   // The operand of step j: codes alone, in rows 8 to 15 divided by kUpperRows.
   [[nodiscard]] __device__ __forceinline__ Fragment codes(int j) const {
     return codes_.fragment(j);

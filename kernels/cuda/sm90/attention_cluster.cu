@@ -15,21 +15,24 @@ class ClusterTeam {
   struct Received {
     float4 sum[Shape::kRows * Shape::kDim / 4];  // [blocks][kRows][vectors of a block]
     Softmax softmax[kMostBlocks][Shape::kRows];
-    Incoming incoming;
+    uint64_t barrier;  // a phase for each piece: all that others send
   };
   static constexpr int kSharedBytes = static_cast<int>(sizeof(Received));
 
   __device__ explicit ClusterTeam(char* shared) : received_(*reinterpret_cast<Received*>(shared)) {}
-  static __device__ int blocks() { return static_cast<int>(blocks_of_cluster()); }
+  static __device__ int blocks() { return static_cast<int>(blocks_in_cluster()); }
   static __device__ int block() { return static_cast<int>(blockIdx.x) & (blocks() - 1); }
   static __device__ int index() { return static_cast<int>(blockIdx.x) >> (__ffs(blocks()) - 1); }
 
   __device__ __forceinline__ void begin(int queries) {
     if (threadIdx.x == 0) {
-      if (round_ == 0) received_.incoming.begin();
+      if (round_ == 0) {
+        set_up_barrier(barrier(), 1);
+        publish_barriers();
+      }
       constexpr int kSumBytes = Shape::kDim * static_cast<int>(sizeof(float));
       constexpr int kSoftmaxBytes = static_cast<int>(sizeof(Softmax));
-      received_.incoming.expect(queries * (kSumBytes + blocks() * kSoftmaxBytes));
+      expect_bytes(barrier(), queries * (kSumBytes + blocks() * kSoftmaxBytes));
     }
     __syncwarp();
     arrive_at_cluster();
@@ -48,14 +51,14 @@ class ClusterTeam {
     merge_warps<Shape>(shares, queries, [&](int row, int d, const Merged& all) {
       const int to = d / 4 >> shift;
       const int vector = d / 4 & last_vector;
-      const uint32_t incoming = in_block(received_.incoming.address(), to);
-      send(in_block(shared_address(&sum(block(), row, vector)), to), incoming, all.sum);
+      const uint32_t theirs = address_in(to, barrier());
+      send(address_in(to, shared_address(&sum(block(), row, vector))), all.sum, theirs);
       if (vector == 0) {
-        send(in_block(shared_address(&received_.softmax[block()][row]), to), incoming,
-             float2{all.softmax.largest, all.softmax.total});
+        send(address_in(to, shared_address(&received_.softmax[block()][row])),
+             float2{all.softmax.largest, all.softmax.total}, theirs);
       }
     });
-    received_.incoming.wait(round_++);
+    wait_for_phase(barrier(), round_++);
     for (int v = threadIdx.x; v < queries << shift; v += Shape::kThreads) {
       const int row = v >> shift;
       const int vector = v & last_vector;
@@ -68,6 +71,8 @@ class ClusterTeam {
   }
 
  private:
+  [[nodiscard]] __device__ uint32_t barrier() const { return shared_address(&received_.barrier); }
+
   Received& received_;
   int round_ = 0;
 };

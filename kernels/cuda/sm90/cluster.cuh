@@ -1,85 +1,99 @@
-// Thread block clusters: a barrier over a cluster's blocks, and stores to the shared memory of
-// another block that count towards what it waits for.
-// Device code only, sm_90.
+// Blocks of a cluster: what they send to each other's shared memory, copies in bulk, and barriers
+// there that count what has come. A barrier of the whole cluster that publishes stores would also
+// wait for everything under way in device memory; these do not. Device code only.
 #pragma once
-
-#include <cuda_runtime.h>
-
-#include <cstdint>
 
 #include "kernels/cuda/device.cuh"
 
 namespace switchyard::cuda {
 
-__device__ __forceinline__ uint32_t blocks_of_cluster() {
+__device__ __forceinline__ uint32_t blocks_in_cluster() {
   uint32_t count;
   asm("mov.u32 %0, %%cluster_nctaid.x;" : "=r"(count));
   return count;
 }
 
-// By every thread of every block of the cluster: nobody passes wait_for_cluster() before all came
-// to arrive_at_cluster(). Orders reads of shared memory before it against stores after it, no more.
+// Every thread of the cluster arrives, then waits: all blocks run, and see barriers set up before.
 __device__ __forceinline__ void arrive_at_cluster() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 __device__ __forceinline__ void wait_for_cluster() {
-  asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
-// Bytes that others of the cluster store here, in rounds. One thread calls begin() and expect().
-class Incoming {
- public:
-  // Before the first arrive_at_cluster().
-  __device__ void begin() {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" : : "r"(address()) : "memory");
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-  }
-  // How many there will be in the next round.
-  __device__ void expect(int bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
-                 :
-                 : "r"(address()), "r"(bytes)
-                 : "memory");
-  }
-  // Until all of round `round` are here. By every thread that reads them.
-  __device__ void wait(int round) {
-    asm volatile(
-        "{\n"
-        ".reg .pred done;\n"
-        "again:\n"
-        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-        "@!done bra again;\n"
-        "}"
-        :
-        : "r"(address()), "r"(round & 1)
-        : "memory");
-  }
-  [[nodiscard]] __device__ uint32_t address() const { return shared_address(&barrier_); }
-
- private:
-  uint64_t barrier_;
-};
-
-// Where block `block` of the cluster has what this one has at shared address `mine`.
-__device__ __forceinline__ uint32_t in_block(uint32_t mine, int block) {
-  uint32_t address;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(mine), "r"(block));
-  return address;
+// Where block `rank` of the cluster has what this block has at `shared`.
+__device__ __forceinline__ uint32_t address_in(int rank, uint32_t shared) {
+  uint32_t there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared), "r"(rank));
+  return there;
 }
 
-// Both addresses are of one block.
-__device__ __forceinline__ void send(uint32_t to, uint32_t incoming, const float4& x) {
+// A phase of a barrier ends when `arrivals` threads arrived and all bytes came that they expect.
+// By one thread, before it arrives at the cluster.
+__device__ __forceinline__ void set_up_barrier(uint32_t barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;"
+               :
+               : "r"(barrier), "r"(arrivals)
+               : "memory");
+}
+__device__ __forceinline__ void publish_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;\n fence.proxy.async;" ::: "memory");
+}
+__device__ __forceinline__ void expect_bytes(uint32_t barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
+               :
+               : "r"(barrier), "r"(bytes)
+               : "memory");
+}
+__device__ __forceinline__ void arrive_here(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" : : "r"(barrier) : "memory");
+}
+// `barrier` is an address in the cluster.
+__device__ __forceinline__ void arrive_there(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" : : "r"(barrier) : "memory");
+}
+// Until phase `phase`, counted from 0, has ended; the one after it must not have.
+__device__ __forceinline__ void wait_for_phase(uint32_t barrier, int phase) {
+  asm volatile(
+      "{ .reg .pred done;\n"
+      "$L_wait_%=: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra $L_wait_%=; }"
+      :
+      : "r"(barrier), "r"(phase & 1)
+      : "memory");
+}
+
+// Multiples of 16 bytes from device memory to this block, in the background.
+__device__ __forceinline__ void copy_bulk(uint32_t to,
+                                          const void* from,
+                                          int bytes,
+                                          uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
+      :
+      : "r"(to), "l"(from), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
+// To a block's shared memory, in the background; its barrier counts the bytes when they are there.
+__device__ __forceinline__ void send(uint32_t to, float value, uint32_t barrier) {
+  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.f32 [%0], %1, [%2];"
+               :
+               : "r"(to), "f"(value), "r"(barrier)
+               : "memory");
+}
+__device__ __forceinline__ void send(uint32_t to, const float2& value, uint32_t barrier) {
+  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];"
+               :
+               : "r"(to), "f"(value.x), "f"(value.y), "r"(barrier)
+               : "memory");
+}
+__device__ __forceinline__ void send(uint32_t to, const float4& value, uint32_t barrier) {
   asm volatile(
       "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];"
       :
-      : "r"(to), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w), "r"(incoming)
+      : "r"(to), "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w), "r"(barrier)
       : "memory");
-}
-__device__ __forceinline__ void send(uint32_t to, uint32_t incoming, const float2& x) {
-  asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.v2.f32 [%0], {%1, %2}, [%3];"
-               :
-               : "r"(to), "f"(x.x), "f"(x.y), "r"(incoming)
-               : "memory");
 }
 
 }  // namespace switchyard::cuda

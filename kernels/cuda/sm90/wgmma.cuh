@@ -56,12 +56,34 @@ __device__ __forceinline__ uint64_t swizzled_operand(uint32_t address) {
          (kGroupStride << 32) | (kSwizzle128 << 62);
 }
 
+// The operand at a multiple of 16 bytes further on: carries do not leave the lower word.
+__device__ __forceinline__ uint64_t operand_ahead(uint64_t operand, uint32_t bytes) {
+  uint32_t low, high;
+  asm("mov.b64 {%0, %1}, %2;" : "=r"(low), "=r"(high) : "l"(operand));
+  uint64_t ahead;
+  asm("mov.b64 %0, {%1, %2};" : "=l"(ahead) : "r"(low + (bytes >> 4)), "r"(high));
+  return ahead;
+}
+
 // d[64 x kColumns] += a[64 x 16] b[16 x kColumns]. Warp w of the four has rows 16w.. of a and d in
 // the order of mma.m16n8k16; d[n] is columns 8n.. .
 template <int kColumns>
 __device__ void wgmma(float (&d)[kColumns / 8][4], const Fragment& a, uint64_t b);
 
 // clang-format off
+template <>
+__device__ __forceinline__ void wgmma<32>(float (&d)[4][4], const Fragment& a, uint64_t b) {
+  asm volatile(
+      "{ .reg .pred p; setp.eq.u32 p, 0, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+      "{%16, %17, %18, %19}, %20, p, 1, 1, 0; }"
+      : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]),
+        "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]),
+        "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3])
+      : "r"(a.a[0]), "r"(a.a[1]), "r"(a.a[2]), "r"(a.a[3]), "l"(b));
+}
+
 template <>
 __device__ __forceinline__ void wgmma<64>(float (&d)[8][4], const Fragment& a, uint64_t b) {
   asm volatile(

@@ -1,0 +1,139 @@
+// Chooses how many blocks share the columns of a held product.
+#include "kernels/cuda/wide_held.h"
+
+#include <bit>
+
+#include "kernels/cuda/wide_held_args.h"
+
+namespace switchyard::cuda {
+namespace {
+
+bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
+
+void launch_format(const Stream& on,
+                   const HeldArgs& args,
+                   const HeldShapeOf& shape,
+                   int64_t shared) {
+  switch (shape.format) {
+    case WeightFormat::kBf16:
+      return launch_held<WeightFormat::kBf16>(on, args, shape, shared);
+    case WeightFormat::kFp8:
+      return launch_held<WeightFormat::kFp8>(on, args, shape, shared);
+    case WeightFormat::kInt8:
+      return launch_held<WeightFormat::kInt8>(on, args, shape, shared);
+    case WeightFormat::kInt4:
+      return launch_held<WeightFormat::kInt4>(on, args, shape, shared);
+    case WeightFormat::kF32:
+    case WeightFormat::kF16:
+      CHECK(false);  // Backend::multiplies
+  }
+}
+
+bool suits(const Stream& on, const HeldProduct& product) {
+  const NormedInput& input = product.input;
+  const Weight& weight = product.matrices.begin()->weight;
+  if (on.capability != 90 || input.rows().dim(0) > kHeldRows) return false;
+  if (weight.cols % 8 != 0 || !aligned(input.x.data) || !aligned(input.gain.data)) return false;
+  if (weight.group > 0 && weight.group < kTileCols) return false;
+  return std::all_of(product.matrices.begin(), product.matrices.end(), [&](const auto& matrix) {
+    const Weight& other = matrix.weight;
+    return other.format == weight.format && other.group == weight.group &&
+           other.cols == weight.cols && (!product.gated || other.rows == weight.rows);
+  });
+}
+
+// Columns come in pairs of tiles, the last perhaps with one of zeros.
+int tiles_of_block(const HeldArgs& args, int splits) {
+  return 2 * static_cast<int>(ceil_div(ceil_div(args.k_tiles, 2), splits));
+}
+
+HeldArgs args_of(const HeldProduct& product, int rows_of_unit) {
+  const NormedInput& input = product.input;
+  const Weight& weight = product.matrices.begin()->weight;
+  HeldArgs args;
+  args.x = static_cast<const __nv_bfloat16*>(input.x.data);
+  args.gather = input.gather;
+  args.gain = input.gain.empty() ? nullptr : input.gain.f32();
+  args.epsilon = input.epsilon;
+  args.tokens = static_cast<int>(input.rows().dim(0));
+  args.cols = static_cast<int>(weight.cols);
+  args.inverse_cols = 1.0F / static_cast<float>(weight.cols);
+  if (weight.group > 0) {
+    args.group_shift = std::countr_zero(static_cast<unsigned>(weight.group));
+    CHECK(weight.group == 1 << args.group_shift);
+  }
+  args.groups = static_cast<int>(groups_of(weight.group, weight.cols));
+  args.k_tiles = static_cast<int>(col_tiles(weight.cols));
+  args.out_f32 = product.out_type == DType::kF32;
+  args.residual = product.residual;
+  HeldMatrix* to = args.matrix;
+  for (const HeldProduct::Matrix& matrix : product.matrices) {
+    if (product.gated) args.units = 0;  // they share their units
+    *to++ = {.data = static_cast<const char*>(matrix.weight.data),
+             .scale = static_cast<const char*>(matrix.weight.scale),
+             .out = matrix.out,
+             .out_stride = matrix.out_stride,
+             .rows = static_cast<int>(matrix.weight.rows),
+             .first_unit = args.units};
+    args.units += static_cast<int>(ceil_div(matrix.weight.rows, rows_of_unit));
+  }
+  return args;
+}
+
+// Chooses the blocks of a cluster, lays out their shared memory; returns its bytes.
+int64_t place(HeldArgs& args, const HeldShapeOf& shape, int splits) {
+  const int owned = shape.tokens / 8 / splits;
+  args.splits = splits;
+  args.owned_shift = std::countr_zero(static_cast<unsigned>(owned));
+  args.sums_at = tiles_of_block(args, splits) * shape.tokens * kTileCols * 2;
+  args.rings_at = args.sums_at + (splits - 1) * owned * shape.streams * shape.warps * 512;
+  args.squares_at = args.rings_at + shape.warps * held_ring(shape.format, shape.streams) *
+                                        shape.streams * held_pair_bytes(shape.format);
+  args.barriers_at = args.squares_at + shape.tokens * 4;
+  const int of_warp = held_barriers(shape.format, shape.streams);
+  return args.barriers_at + int64_t{shape.warps * of_warp + 1} * 8;
+}
+
+}  // namespace
+
+bool held_product(const Stream& on, const HeldProduct& product) {
+  CHECK(product.matrices.size() > 0 && product.matrices.size() <= kHeldMatrices);
+  CHECK(!product.gated || (product.matrices.size() == 2 && product.residual == nullptr));
+  if (!suits(on, product)) return false;
+  // Nanoseconds: of a tile's products, of handing over a unit's sums, of fetching columns of x.
+  constexpr int64_t kTile = 300, kUnit = 1000, kColumns = 100;
+  int64_t least = std::numeric_limits<int64_t>::max();
+  HeldArgs best;
+  HeldShapeOf best_shape;
+  int64_t best_bytes = 0;
+  for (const int warps : {8, 16}) {
+    if (warps == 16 && product.gated) continue;
+    const HeldShapeOf shape = {.format = product.matrices.begin()->weight.format,
+                               .tokens = product.input.rows().dim(0) <= 32 ? 32 : 64,
+                               .streams = product.gated ? 2 : 1,
+                               .warps = warps};
+    HeldArgs args = args_of(product, warps * kTileRows);
+    const int64_t pairs = ceil_div(args.k_tiles, 2);
+    for (int splits = 1; splits <= std::min<int64_t>(shape.tokens / 8, pairs); splits *= 2) {
+      const int64_t bytes = place(args, shape, splits);
+      if (bytes > on.shared_bytes) continue;
+      // Two small blocks share a multiprocessor.
+      const bool two = warps == 8 && !product.gated && 2 * (bytes + 1024) <= on.shared_bytes;
+      const int64_t together = std::max(on.multiprocessors * (two ? 2 : 1) / splits, 1);
+      const int64_t tiles = tiles_of_block(args, splits);
+      const int64_t time =
+          ceil_div(args.units, together) * (tiles * shape.streams * kTile + kUnit) +
+          tiles * kColumns;
+      if (time >= least) continue;
+      least = time;
+      best = args;
+      best_shape = shape;
+      best_bytes = bytes;
+    }
+  }
+  if (best_bytes == 0) return false;
+  launch_format(on, best, best_shape, best_bytes);
+  return true;
+}
+
+}  // namespace switchyard::cuda

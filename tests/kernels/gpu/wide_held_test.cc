@@ -1,0 +1,199 @@
+// Products of few rows that clusters of blocks compute, against the reference: all formats, one to
+// eight blocks that share the columns, clusters with one unit of rows and with several.
+#include "kernels/cuda/wide_held.h"
+
+#include "kernels/cuda/probe.h"
+#include "tests/kernels/gpu/device.h"
+
+namespace switchyard::gpu {
+namespace {
+
+using reference::expect_close;
+
+class Held : public Device {
+ protected:
+  void SetUp() override {
+    Device::SetUp();
+    if (IsSkipped()) return;
+    const cuda::Device device = *cuda::probe_device().device;
+    if (device.capability != 90) GTEST_SKIP() << "written for sm_90a alone";
+    CUDA_CHECK(cudaStreamCreateWithFlags(&on_.stream, cudaStreamNonBlocking));
+    on_.capability = device.capability;
+    on_.shared_bytes = device.shared_bytes;
+    multiprocessors_ = device.multiprocessors;
+  }
+  void TearDown() override {
+    if (on_.stream != nullptr) CUDA_CHECK(cudaStreamDestroy(on_.stream));
+  }
+  void run(const cuda::HeldProduct& product) {
+    backend().synchronize();
+    ASSERT_TRUE(cuda::held_product(on_, product));
+    CUDA_CHECK(cudaStreamSynchronize(on_.stream));
+  }
+  // By how many multiprocessors there are it is chosen how many blocks share the columns.
+  std::vector<int> multiprocessors() const { return {1, 6, 20, multiprocessors_}; }
+
+  cuda::Stream on_;
+  int multiprocessors_ = 0;
+};
+
+struct Shape {
+  int64_t rows, outputs, cols;
+};
+constexpr Shape kShapes[] = {{17, 19, 72},   {64, 300, 64},  {33, 131, 2048}, {32, 640, 192},
+                             {1, 128, 1032}, {50, 257, 512}, {64, 1024, 256}, {20, 384, 2112}};
+
+std::string describe(WeightFormat format, const Shape& shape, int multiprocessors) {
+  return std::string(name_of(format)) + " " + std::to_string(shape.rows) + " x " +
+         std::to_string(shape.outputs) + " x " + std::to_string(shape.cols) + " on " +
+         std::to_string(multiprocessors);
+}
+
+TEST_F(Held, MultipliesAndAddsTheResidualInPlace) {
+  for (const WeightFormat format : kFormats) {
+    for (const Shape& shape : kShapes) {
+      const auto [rows, outputs, cols] = shape;
+      if (group_for(format, cols) == 32) continue;
+      const Owned x = Owned::random(DType::kBf16, {rows, cols}, 1);
+      const Owned w = Owned::random(DType::kBf16, {outputs, cols}, 2, 0.3);
+      const Owned residual = Owned::random(DType::kBf16, {rows, outputs}, 3, 4);
+      const NormedInput input = {.x = put(x)};
+      const Weight weight = pack(w, format);
+      Doubles want = reference::product(x.values(), as_stored(w, format), cols);
+      for (const int multiprocessors : multiprocessors()) {
+        on_.multiprocessors = multiprocessors;
+        SCOPED_TRACE(describe(format, shape, multiprocessors));
+        const Tensor out = poisoned(DType::kBf16, {rows, outputs});
+        run({.input = input, .matrices = {{weight, out.data, outputs}}});
+        const Owned first = get(out);
+        expect_close(first, want, kBf16Tolerance);
+        run({.input = input, .matrices = {{weight, out.data, outputs}}});
+        EXPECT_TRUE(get(out).same_bits(first));
+
+        const Tensor sum = put(residual);
+        run({.input = input,
+             .matrices = {{weight, sum.data, outputs}},
+             .residual = static_cast<const __nv_bfloat16*>(sum.data)});
+        Doubles more = want;
+        for (size_t i = 0; i < want.size(); ++i) more[i] += residual.at(static_cast<int64_t>(i));
+        expect_close(get(sum), more, kBf16Tolerance);
+      }
+    }
+  }
+}
+
+TEST_F(Held, NormsTheRowsAskedForAndGates) {
+  for (const WeightFormat format : kFormats) {
+    for (const Shape& shape : kShapes) {
+      const auto [rows, outputs, cols] = shape;
+      if (group_for(format, cols) == 32) continue;
+      const double spread = 1 / std::sqrt(static_cast<double>(cols));
+      const Owned x = Owned::random(DType::kBf16, {rows + 3, cols}, 1, 2);
+      const Owned gain = Owned::random(DType::kF32, {cols}, 2);
+      const Owned gate = Owned::random(DType::kBf16, {outputs, cols}, 3, spread);
+      const Owned up = Owned::random(DType::kBf16, {outputs, cols}, 4, spread);
+      std::vector<int32_t> gather;
+      Doubles gathered;
+      for (int64_t i = 0; i < rows; ++i) {
+        gather.push_back(static_cast<int32_t>(i * 5 % (rows + 3)));
+        for (int64_t c = 0; c < cols; ++c) gathered.push_back(x.at(gather.back() * cols + c));
+      }
+      const NormedInput input = {.x = put(x),
+                                 .gain = put(gain),
+                                 .epsilon = 1e-5F,
+                                 .normed = poisoned(DType::kBf16, {rows, cols}),
+                                 .gather = put(gather)};
+      const Weight packed_gate = pack(gate, format), packed_up = pack(up, format);
+      const Doubles want = reference::gated(reference::norm(gathered, gain.values(), 1e-5),
+                                            as_stored(gate, format), as_stored(up, format), cols);
+      for (const int multiprocessors : multiprocessors()) {
+        on_.multiprocessors = multiprocessors;
+        SCOPED_TRACE(describe(format, shape, multiprocessors));
+        const Tensor out = poisoned(DType::kBf16, {rows, outputs});
+        const auto product = [&] {
+          run({.input = input,
+               .matrices = {{packed_gate, out.data, outputs}, {packed_up, out.data, outputs}},
+               .gated = true});
+        };
+        product();
+        const Owned first = get(out);
+        expect_close(first, want, kBf16Tolerance);
+        product();
+        EXPECT_TRUE(get(out).same_bits(first));
+      }
+    }
+  }
+}
+
+// Of three matrices with odd numbers of rows, two to one tensor; f32 rows that are apart.
+TEST_F(Held, MultipliesSeveralMatrices) {
+  constexpr int64_t kCols = 640, kGap = 3;
+  const int64_t outputs[] = {301, 45, 130};
+  for (const WeightFormat format : kFormats) {
+    for (const int64_t rows : {23, 64}) {
+      const Owned x = Owned::random(DType::kBf16, {rows, kCols}, 1);
+      const NormedInput input = {.x = put(x)};
+      std::vector<Owned> source;
+      std::vector<Weight> weight;
+      for (uint32_t m = 0; m < 3; ++m) {
+        source.push_back(Owned::random(DType::kBf16, {outputs[m], kCols}, 2 + m, 0.3));
+        weight.push_back(pack(source[m], format));
+      }
+      for (const int multiprocessors : multiprocessors()) {
+        on_.multiprocessors = multiprocessors;
+        SCOPED_TRACE(describe(format, {rows, 476, kCols}, multiprocessors));
+        const int64_t stride = outputs[1] + outputs[2] + kGap;
+        const Tensor first = poisoned(DType::kF32, {rows, outputs[0]});
+        const Tensor both = poisoned(DType::kF32, {rows, stride});
+        run({.input = input,
+             .matrices = {{weight[0], first.data, outputs[0]},
+                          {weight[1], both.data, stride},
+                          {weight[2], both.f32() + outputs[1], stride}},
+             .out_type = DType::kF32});
+        const Owned pair = get(both);
+        const auto part = [&](int64_t from, int64_t count) {
+          Owned some(DType::kF32, {rows, count});
+          for (int64_t i = 0; i < rows * count; ++i) {
+            some.set(i, static_cast<float>(pair.at(i / count * stride + from + i % count)));
+          }
+          return some;
+        };
+        const auto want = [&](uint32_t m) {
+          return reference::product(x.values(), as_stored(source[m], format), kCols);
+        };
+        expect_close(get(first), want(0), kBf16Tolerance);
+        expect_close(part(0, outputs[1]), want(1), kBf16Tolerance);
+        expect_close(part(outputs[1], outputs[2]), want(2), kBf16Tolerance);
+        for (int64_t r = 0; r < rows; ++r) {
+          for (int64_t g = 1; g <= kGap; ++g)
+            EXPECT_TRUE(std::isnan(pair.at((r + 1) * stride - g)));
+        }
+      }
+    }
+  }
+}
+
+TEST_F(Held, LeavesWhatDoesNotSuit) {
+  on_.multiprocessors = multiprocessors_;
+  const auto takes = [&](int64_t rows, int64_t cols, WeightFormat format) {
+    const NormedInput input = {.x = put(Owned::random(DType::kBf16, {rows, cols}, 2))};
+    const Tensor out = poisoned(DType::kBf16, {rows, 16});
+    const Weight weight = pack(Owned::random(DType::kBf16, {16, cols}, 1), format);
+    const bool taken =
+        cuda::held_product(on_, {.input = input, .matrices = {{weight, out.data, 16}}});
+    CUDA_CHECK(cudaStreamSynchronize(on_.stream));
+    const Owned after = get(out);
+    for (int64_t i = 0; i < rows * 16; ++i) EXPECT_EQ(std::isnan(after.at(i)), !taken);
+    return taken;
+  };
+  EXPECT_TRUE(takes(64, 64, WeightFormat::kInt4));
+  EXPECT_FALSE(takes(65, 64, WeightFormat::kInt4)) << "too many rows";
+  EXPECT_FALSE(takes(64, 68, WeightFormat::kBf16)) << "rows that are not aligned";
+  EXPECT_FALSE(takes(64, 32, WeightFormat::kInt4)) << "groups of 32";
+  EXPECT_FALSE(takes(64, 1 << 15, WeightFormat::kInt4)) << "too many columns";
+  on_.capability = 80;
+  EXPECT_FALSE(takes(64, 64, WeightFormat::kInt4)) << "another device";
+}
+
+}  // namespace
+}  // namespace switchyard::gpu
