@@ -32,7 +32,11 @@ class ClusterTeam {
       received_.incoming.expect(queries * (kSumBytes + blocks() * kSoftmaxBytes));
     }
     __syncwarp();
-    arrive_at_cluster();
+    if (round_ == 0) {
+      arrive_at_cluster_first();
+    } else {
+      arrive_at_cluster();
+    }
   }
 
   template <typename Write>

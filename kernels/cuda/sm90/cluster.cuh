@@ -18,18 +18,22 @@ __device__ __forceinline__ uint32_t blocks_of_cluster() {
 }
 
 // By every thread of every block of the cluster: nobody passes wait_for_cluster() before all came
-// to arrive_at_cluster(). Orders reads of shared memory before it against stores after it, no more.
-__device__ __forceinline__ void arrive_at_cluster() {
+// to one of these. Before the first time there is nothing to be ordered but that they run; later,
+// what was done in shared memory is, by a fence of all memory.
+__device__ __forceinline__ void arrive_at_cluster_first() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
+__device__ __forceinline__ void arrive_at_cluster() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
 __device__ __forceinline__ void wait_for_cluster() {
-  asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
 // Bytes that others of the cluster store here, in rounds. One thread calls begin() and expect().
 class Incoming {
  public:
-  // Before the first arrive_at_cluster().
+  // Before arrive_at_cluster_first().
   __device__ void begin() {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" : : "r"(address()) : "memory");
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
