@@ -135,16 +135,7 @@ __device__ void list_candidates(const SampleRow& rule, Candidates& from, const T
   }
   const uint32_t count = last.found ? last.before.count + last.in_bin.count : whole.count;
   const int last_bin = last.found ? last.bin : kBins - 1;
-  if (count > kListed) return;
-  if (threadIdx.x == 0) memory.listed_count = 0;
-  __syncthreads();
-  from.each(last_bin, [&](float logit, int token) {
-    if (from.masses.bin(logit) <= last_bin) {
-      memory.listed[atomicAdd(&memory.listed_count, 1)] = {logit, token};
-    }
-  });
-  __syncthreads();
-  from.listed = true;
+  list_bins(from, 0, last_bin, count);
 }
 
 // Draws in the order of likelihood from few listed candidates, a thread for each: sorted by

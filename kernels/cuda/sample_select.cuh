@@ -184,44 +184,71 @@ struct Candidates {
       }
       return;
     }
-    // A warp looks at 32 chunks' largest at once, and loads one chunk ahead of its use.
+    // A warp looks at 32 chunks' largest at once, and loads a few chunks together.
+    constexpr int kTogether = 4;
     const int lane = threadIdx.x % 32;
     for (int first = static_cast<int>(threadIdx.x) / 32 * 32; first < call.chunks;
          first += kDrawThreads) {
       const int c = first + lane;
       const float largest = c < call.chunks ? __ldcg(chunk_largest + c) : -kInfinity;
       unsigned wanted = __ballot_sync(~0u, masses.bin(largest) <= last_bin);
-      Chunk ahead;
-      if (wanted != 0) ahead.load(call, logits, first + __ffs(static_cast<int>(wanted)) - 1);
       while (wanted != 0) {
-        const Chunk chunk = ahead;
-        const int number = first + __ffs(static_cast<int>(wanted)) - 1;
-        wanted &= wanted - 1;
-        if (wanted != 0) ahead.load(call, logits, first + __ffs(static_cast<int>(wanted)) - 1);
+        Chunk chunk[kTogether];
+        int number[kTogether];
 #pragma unroll
-        for (int i = 0; i < kChunkEach; ++i) {
-          use(chunk.logit[i], Chunk::token(call, number, i, lane));
+        for (int n = 0; n < kTogether; ++n) {
+          // Beyond the last, nothing.
+          number[n] = wanted != 0 ? first + __ffs(static_cast<int>(wanted)) - 1 : call.chunks;
+          wanted &= wanted - 1;
+          chunk[n].load(call, logits, number[n]);
+        }
+#pragma unroll
+        for (int n = 0; n < kTogether; ++n) {
+          if (number[n] == call.chunks) break;
+#pragma unroll
+          for (int i = 0; i < kChunkEach; ++i) {
+            use(chunk[n].logit[i], Chunk::token(call, number[n], i, lane));
+          }
         }
       }
     }
   }
 };
 
+// Brings the candidates of bins `first` to `last`, of which there are `count`, into shared memory
+// if they fit.
+__device__ __forceinline__ void list_bins(Candidates& from, int first, int last, uint32_t count) {
+  if (count > kListed) return;
+  DrawMemory& memory = from.memory;
+  if (threadIdx.x == 0) memory.listed_count = 0;
+  __syncthreads();
+  from.each(last, [&](float logit, int token) {
+    const int bin = from.masses.bin(logit);
+    if (bin >= first && bin <= last) {
+      memory.listed[atomicAdd(&memory.listed_count, 1)] = {logit, token};
+    }
+  });
+  __syncthreads();
+  from.listed = true;
+}
+
 // A place in the order of likelihood: the `tie`-th (from 0) token whose logit has `key`.
 struct Place {
   bool found;
+  bool listed;  // all of its bin, until something else is
   uint32_t key, ties, tie;
   int bin;
   uint64_t mass_through;  // of everything up to it
 };
 
 // The first token with which the sum exceeds `limit`.
-__device__ __forceinline__ Place find(const Candidates& from, By by, uint64_t limit) {
+__device__ __forceinline__ Place find(Candidates from, By by, uint64_t limit) {
   DrawMemory& memory = from.memory;
   Crossing crossing = cross(memory, memory.row, by, limit);
   if (!crossing.found) return {};
   const int bin = crossing.bin;
   Total before = crossing.before;
+  if (!from.listed) list_bins(from, bin, bin, crossing.in_bin.count);
   uint32_t key = 0;
 #pragma unroll 1
   for (int shift = 21; shift >= 0; shift = shift == 21 ? 10 : shift == 10 ? 0 : -1) {
@@ -246,11 +273,12 @@ __device__ __forceinline__ Place find(const Candidates& from, By by, uint64_t li
   const uint64_t each = crossing.in_bin.mass / ties;  // exactly: equal logits have equal masses
   const uint64_t rest = limit - measure(before, by);
   const auto tie = static_cast<uint32_t>(by == By::kCount ? rest : rest / each);
-  return {true, key, ties, tie, bin, before.mass + (uint64_t{tie} + 1) * each};
+  return {true, from.listed, key, ties, tie, bin, before.mass + (uint64_t{tie} + 1) * each};
 }
 
-// The token at a place.
-__device__ __forceinline__ int32_t token_at(const Candidates& from, const Place& place) {
+// The token at a place, the last one found.
+__device__ __forceinline__ int32_t token_at(Candidates from, const Place& place) {
+  from.listed = place.listed;
   DrawMemory& memory = from.memory;
   const auto is_there = [&](float logit) {
     return from.masses.bin(logit) == place.bin && key_of(logit) == place.key;

@@ -35,7 +35,11 @@ class ClusterTeam {
       expect_bytes(barrier(), queries * (kSumBytes + blocks() * kSoftmaxBytes));
     }
     __syncwarp();
-    arrive_at_cluster();
+    if (round_ == 0) {
+      arrive_at_cluster();
+    } else {
+      release_to_cluster();
+    }
   }
 
   template <typename Write>

@@ -17,6 +17,11 @@ __device__ __forceinline__ uint32_t blocks_in_cluster() {
 __device__ __forceinline__ void arrive_at_cluster() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
+// The same, in place of arriving: what was done in shared memory comes before what others do after
+// their wait. A fence of all memory.
+__device__ __forceinline__ void release_to_cluster() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
 __device__ __forceinline__ void wait_for_cluster() {
   asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
