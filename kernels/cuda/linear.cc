@@ -1,9 +1,7 @@
 #include "kernels/cuda/linear.h"
 
 #include "kernels/cuda/narrow.h"
-#include "kernels/cuda/norm.h"
 #include "kernels/cuda/wide.h"
-#include "kernels/cuda/wide_held.h"
 
 namespace switchyard::cuda {
 namespace {
@@ -30,26 +28,13 @@ void product(const Stream& on,
                         .residual = bf16(residual)});
     return;
   }
-  const HeldProduct::Matrix matrix = {weight, out.data, weight.rows};
-  const bool held = up.empty()
-                        ? held_product(on, {.input = input,
-                                            .matrices = {matrix},
-                                            .out_type = out.dtype,
-                                            .residual = bf16(residual)})
-                        : held_product(on, {.input = input,
-                                            .matrices = {matrix, {up, out.data, weight.rows}},
-                                            .gated = true,
-                                            .out_type = out.dtype});
-  if (held) return;
-  norm_input(on, input);
-  wide_product(on, {.x = bf16(input.rows()),
-                    .rows = rows,
-                    .weight = weight,
-                    .up = up,
-                    .out = out.data,
-                    .out_type = out.dtype,
-                    .out_stride = weight.rows,
-                    .residual = bf16(residual)});
+  WideProduct wide = {.input = input,
+                      .matrix = {{&weight, out.data, weight.rows}},
+                      .gated = !up.empty(),
+                      .out_type = out.dtype,
+                      .residual = bf16(residual)};
+  if (wide.gated) wide.matrix[1].weight = &up;
+  wide_product(on, wide);
 }
 
 }  // namespace

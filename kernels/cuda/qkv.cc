@@ -2,10 +2,8 @@
 
 #include "kernels/cuda/narrow.h"
 #include "kernels/cuda/narrow_qkv.h"
-#include "kernels/cuda/norm.h"
 #include "kernels/cuda/qkv_finish.h"
 #include "kernels/cuda/wide.h"
-#include "kernels/cuda/wide_held.h"
 
 namespace switchyard::cuda {
 namespace {
@@ -26,23 +24,19 @@ void narrow_projection(const Stream& on, const NormedInput& input, const Project
                       .out_stride = to.out.dim(1)});
 }
 
-void wide_projection(const Stream& on, const Tensor& x, const Projection& to) {
-  wide_product(on, {.x = static_cast<const __nv_bfloat16*>(x.data),
-                    .rows = x.dim(0),
-                    .weight = to.weight,
-                    .up = {},
-                    .out = static_cast<__nv_bfloat16*>(to.out.data) + to.first_column,
-                    .out_type = DType::kBf16,
-                    .out_stride = to.out.dim(1)});
-}
-
-bool held_projections(const Stream& on, const NormedInput& input, const Projection (&to)[3]) {
+void wide_projections(const Stream& on, const NormedInput& input, const Projection (&to)[3]) {
   const auto matrix = [](const Projection& of) {
-    return HeldProduct::Matrix{
-        of.weight, static_cast<__nv_bfloat16*>(of.out.data) + of.first_column, of.out.dim(1)};
+    return WideProduct::Matrix{
+        &of.weight, static_cast<__nv_bfloat16*>(of.out.data) + of.first_column, of.out.dim(1)};
   };
-  return held_product(on,
-                      {.input = input, .matrices = {matrix(to[0]), matrix(to[1]), matrix(to[2])}});
+  const auto like_first = [&](const Projection& of) {
+    return of.weight.format == to[0].weight.format && of.weight.group == to[0].weight.group;
+  };
+  if (like_first(to[1]) && like_first(to[2])) {
+    return wide_product(on,
+                        {.input = input, .matrix = {matrix(to[0]), matrix(to[1]), matrix(to[2])}});
+  }
+  for (const Projection& one : to) wide_product(on, {.input = input, .matrix = {matrix(one)}});
 }
 
 }  // namespace
@@ -56,9 +50,8 @@ void qkv(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
                                     {args.v_proj, args.kv_work, args.k_proj.rows}};
   if (rows <= narrow_rows(on, args.q_proj.cols)) {
     for (const Projection& to : projections) narrow_projection(on, args.input, to);
-  } else if (!held_projections(on, args.input, projections)) {
-    norm_input(on, args.input);
-    for (const Projection& to : projections) wide_projection(on, args.input.rows(), to);
+  } else {
+    wide_projections(on, args.input, projections);
   }
   qkv_finish(on, args, batch);
 }

@@ -107,13 +107,13 @@ __global__ void __launch_bounds__(Shape::kThreads, kFine ? 1 : Shape::kPerProces
   Place place;
   place.first = item * Shape::kTokens;
   place.count = min(Shape::kTokens, args.tokens - place.first);
-  place.row_block = static_cast<int>(args.tokens_fastest ? blockIdx.y : blockIdx.x);
   place.begin = 2 * begin;
   place.end = 2 * end;
 
   // Beyond the matrix, its last row tile again.
-  const int last_row_tile = (args.rows - 1) / kTileRows;
-  const int first_row_tile = place.row_block * Shape::kRowTiles + row_warp * kRowTiles;
+  const WideMatrix& matrix = args.matrix[0];
+  const int last_row_tile = (matrix.rows - 1) / kTileRows;
+  const int first_row_tile = Place::row_block(args) * Shape::kRowTiles + row_warp * kRowTiles;
   SparseTile<kFine> weights[Shape::kDepth][kRowTiles];
   const auto load_weights = [&](SparseTile<kFine>(&to)[kRowTiles], int stage) {
     const int tile = begin + stage * Shape::kColWarps + col_warp;
@@ -121,9 +121,9 @@ __global__ void __launch_bounds__(Shape::kThreads, kFine ? 1 : Shape::kPerProces
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r) {
       const int row_tile = min(first_row_tile + r, last_row_tile);
-      to[r].load(static_cast<const char*>(args.data[0]) +
+      to[r].load(static_cast<const char*>(matrix.data) +
                      int64_t{row_tile * args.k_tiles + tile} * kSparseTileBytes,
-                 static_cast<const __half2*>(args.scale[0]) + int64_t{row_tile * args.groups} * 8,
+                 static_cast<const __half2*>(matrix.scale) + int64_t{row_tile * args.groups} * 8,
                  tile, args.group_shift, args.groups);
     }
   };
@@ -230,12 +230,13 @@ __global__ void __launch_bounds__(Shape::kThreads, kFine ? 1 : Shape::kPerProces
 
 template <typename Shape>
 int64_t blocks_of(const WideArgs& args) {
-  return ceil_div(args.rows, Shape::kRows) * ceil_div(args.tokens, Shape::kTokens);
+  return ceil_div(args.matrix[0].rows, Shape::kRows) * ceil_div(args.tokens, Shape::kTokens);
 }
 
 template <typename Shape>
 void launch_shape(const Stream& on, WideArgs args) {
   const int64_t items = ceil_div(args.tokens, Shape::kTokens);
+  args.row_blocks = static_cast<int>(ceil_div(args.matrix[0].rows, Shape::kRows));
   const int64_t blocks = blocks_of<Shape>(args);
   // Splits of the columns, where blocks are too few to keep the memory busy.
   const int64_t together = Shape::kScaleSums ? 1 : Shape::kPerProcessor;
@@ -248,14 +249,14 @@ void launch_shape(const Stream& on, WideArgs args) {
   // Blocks that run together share the smaller operand, and the larger is read once.
   const int64_t x_bytes = int64_t{args.tokens} * args.cols * 2;
   args.tokens_fastest =
-      items > 1 && x_bytes < row_tiles(args.rows) * args.k_tiles * kSparseTileBytes;
+      items > 1 && x_bytes < row_tiles(args.matrix[0].rows) * args.k_tiles * kSparseTileBytes;
   const int64_t stages = ceil_div(ceil_div(args.k_tiles, args.splits), Shape::kColWarps);
   const int64_t shared =
       std::max<int64_t>(std::min<int64_t>(stages, Shape::kStages) * Shape::Copies::kStageBytes,
                         Shape::Out::kSharedBytes);
   const auto kernel =
       args.group_shift == 7 ? sparse_kernel<Shape, false> : sparse_kernel<Shape, true>;
-  launch(on, kernel, wide_grid(args, Shape::kRows, items), Shape::kThreads, shared, args);
+  launch(on, kernel, wide_grid(args, items), Shape::kThreads, shared, args);
 }
 
 bool aligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
@@ -271,17 +272,18 @@ void sparse_product(const Stream& on, const SparseProduct& product) {
   WideArgs args;
   args.x = product.x;
   args.x_aligned = aligned(product.x) && weight.cols % 8 == 0;
-  args.rows = static_cast<int>(weight.rows);
   args.cols = static_cast<int>(weight.cols);
   args.group_shift = std::countr_zero(static_cast<unsigned>(weight.group));
   args.groups = static_cast<int>(groups_of(weight.group, weight.cols));
   args.k_tiles = static_cast<int>(sparse_col_tiles(weight.cols));
-  args.data[0] = weight.data;
-  args.scale[0] = weight.scale;
+  args.matrix[0] = {.data = weight.data,
+                    .scale = weight.scale,
+                    .out = product.out,
+                    .out_stride = product.out_stride,
+                    .rows = static_cast<int>(weight.rows),
+                    .first_block = 0};
   args.tokens = static_cast<int>(product.rows);
-  args.out = product.out;
   args.out_f32 = product.out_type == DType::kF32;
-  args.out_stride = product.out_stride;
   args.out_aligned = aligned(product.out) && product.out_stride % 8 == 0;
   args.partials = static_cast<float*>(on.partials());
   args.counters = on.counters();

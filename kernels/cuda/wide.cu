@@ -5,8 +5,10 @@
 #include <bit>
 #include <span>
 
+#include "kernels/cuda/norm.h"
 #include "kernels/cuda/tile_layout.h"
 #include "kernels/cuda/wide_args.h"
+#include "kernels/cuda/wide_held.h"
 
 namespace switchyard::cuda {
 namespace {
@@ -47,7 +49,6 @@ WideArgs args_of(const W& weight, const __nv_bfloat16* x, bool gated) {
   WideArgs args;
   args.x = x;
   args.x_aligned = aligned(x) && weight.cols % 8 == 0;
-  args.rows = static_cast<int>(weight.rows);
   args.cols = static_cast<int>(weight.cols);
   if (weight.group > 0) {
     args.group_shift = std::countr_zero(static_cast<unsigned>(weight.group));
@@ -58,6 +59,28 @@ WideArgs args_of(const W& weight, const __nv_bfloat16* x, bool gated) {
   args.narrow_codes = weight.format == WeightFormat::kInt4;
   args.gated = gated;
   return args;
+}
+
+// Blocks of rows of all matrices, in tiles of this many rows.
+int64_t row_blocks(const WideArgs& args, const WideTile& tile) {
+  const int64_t outputs = args.gated ? tile.rows / 2 : tile.rows;
+  int64_t blocks = 0;
+  for (const WideMatrix& matrix : args.matrix) blocks += ceil_div(matrix.rows, outputs);
+  return args.gated ? blocks / 2 : blocks;
+}
+
+void place_matrices(WideArgs& args, const WideTile& tile) {
+  args.row_blocks = static_cast<int>(row_blocks(args, tile));
+  if (args.gated) {
+    args.matrix[0].first_block = 0;
+    return;
+  }
+  int blocks = 0;
+  for (WideMatrix& matrix : args.matrix) {
+    if (matrix.rows == 0) return;
+    matrix.first_block = blocks;
+    blocks += static_cast<int>(ceil_div(matrix.rows, tile.rows));
+  }
 }
 
 // Splits of the columns, where blocks are too few to keep the memory busy.
@@ -94,8 +117,7 @@ WideTile tile_for_rows(const Stream& on, const WideArgs& args, int64_t rows) {
   int64_t least = 0;
   for (const WideTile& tile : tiles) {
     if (!suits(tile, args)) continue;
-    const int64_t outputs = args.gated ? tile.rows / 2 : tile.rows;
-    const int64_t blocks = ceil_div(args.rows, outputs) * ceil_div(rows, tile.tokens);
+    const int64_t blocks = row_blocks(args, tile) * ceil_div(rows, tile.tokens);
     const int64_t together =
         std::min<int64_t>(fits(tile, args), ceil_div(blocks, on.multiprocessors));
     const int64_t rounds = ceil_div(blocks, on.multiprocessors * together);
@@ -123,32 +145,43 @@ WideTile tile_for_experts(const Stream& on, const WideArgs& args) {
 }  // namespace
 
 void wide_product(const Stream& on, const WideProduct& product) {
-  const Weight& weight = product.weight;
-  if (product.rows == 0) return;
-  CHECK(product.up.empty() || product.residual == nullptr);
-  WideArgs args = args_of(weight, product.x, !product.up.empty());
-  args.data[0] = weight.data;
-  args.data[1] = product.up.data;
-  args.scale[0] = weight.scale;
-  args.scale[1] = product.up.scale;
-  args.tokens = static_cast<int>(product.rows);
-  args.out = product.out;
+  const Tensor& x = product.input.rows();
+  const Weight& weight = *product.matrix[0].weight;
+  CHECK(!product.gated ||
+        (product.matrix[1].weight->rows == weight.rows && product.matrix[2].weight == nullptr));
+  CHECK(product.residual == nullptr || product.matrix[1].weight == nullptr);
+  for (const auto& [other, out, stride] : product.matrix) {
+    CHECK(other == nullptr || (other->format == weight.format && other->group == weight.group &&
+                               other->cols == weight.cols));
+  }
+  if (x.dim(0) == 0 || held_product(on, product)) return;
+  norm_input(on, product.input);
+  WideArgs args = args_of(weight, static_cast<const __nv_bfloat16*>(x.data), product.gated);
+  args.tokens = static_cast<int>(x.dim(0));
   args.out_f32 = product.out_type == DType::kF32;
-  args.out_stride = product.out_stride;
   args.residual = product.residual;
   args.out_aligned =
-      aligned(product.out) && product.out_stride % 8 == 0 &&
-      (product.residual == nullptr || (aligned(product.residual) && weight.rows % 8 == 0));
-  const WideTile tile = tile_for_rows(on, args, product.rows);
-  const int64_t items = ceil_div(product.rows, tile.tokens);
-  const int64_t blocks = ceil_div(weight.rows, args.gated ? tile.rows / 2 : tile.rows) * items;
-  args.splits = splits_for(on, args, tile, blocks);
+      product.residual == nullptr || (aligned(product.residual) && weight.rows % 8 == 0);
+  int64_t bytes = 0;
+  for (int m = 0; m < kWideMatrices && product.matrix[m].weight != nullptr; ++m) {
+    const auto& [other, out, stride] = product.matrix[m];
+    args.matrix[m] = {.data = other->data,
+                      .scale = other->scale,
+                      .out = out,
+                      .out_stride = stride,
+                      .rows = static_cast<int>(other->rows)};
+    const bool written = m == 0 || !product.gated;
+    args.out_aligned = args.out_aligned && (!written || (aligned(out) && stride % 8 == 0));
+    bytes += packed_data_bytes(other->format, other->rows, other->cols);
+  }
+  const WideTile tile = tile_for_rows(on, args, args.tokens);
+  place_matrices(args, tile);
+  const int64_t items = ceil_div(args.tokens, tile.tokens);
+  args.splits = splits_for(on, args, tile, args.row_blocks * items);
   args.partials = static_cast<float*>(on.partials());
   args.counters = on.counters();
   // Blocks that run together share the smaller operand, and the larger is read once.
-  const int64_t x_bytes = product.rows * weight.cols * 2;
-  args.tokens_fastest =
-      items > 1 && x_bytes < packed_data_bytes(weight.format, weight.rows, weight.cols);
+  args.tokens_fastest = items > 1 && x.bytes() < bytes;
   launch_format(on, args, weight.format, tile, items);
 }
 
@@ -167,10 +200,14 @@ void wide_experts(const Stream& on, const WideExperts& product) {
   args.expert_start = product.routing.expert_start.i32();
   args.experts = static_cast<int>(weight.experts);
   args.entries_per_row = product.per_entry ? 1 : static_cast<int>(expert.dim(1));
-  args.out = product.out;
-  args.out_stride = weight.rows;
+  for (int m = 0; m < (args.gated ? 2 : 1); ++m) {
+    args.matrix[m].out = product.out;
+    args.matrix[m].out_stride = weight.rows;
+    args.matrix[m].rows = static_cast<int>(weight.rows);
+  }
   args.out_aligned = aligned(product.out) && weight.rows % 8 == 0;
   const WideTile tile = tile_for_experts(on, args);
+  place_matrices(args, tile);
   // Every expert may end with a tile that is not full, but no more than there are entries.
   const int64_t items = std::min(entries, entries / tile.tokens + weight.experts);
   launch_format(on, args, weight.format, tile, items);

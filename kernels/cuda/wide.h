@@ -1,6 +1,7 @@
 // Products with many rows of x: tiles of weights against tiles of rows, on tensor cores, pipelined
 // through shared memory. Weights are any packed format; sums are f32. Chooses wgmma where the
-// device has it. Rows of x are any number; K is weight.cols.
+// device has it, and there holds up to 64 rows of x (wide_held.h). Rows of x are any number; K is
+// weight.cols.
 //
 // Codes are multiplied by their scale in bf16 before they meet x, which rounds every weight once to
 // bf16 (and an f32 scale of fp8 before that). Tiles of 16 tokens multiply the sums of 64 columns by
@@ -14,17 +15,21 @@
 
 namespace switchyard::cuda {
 
-// out = x weight^T (+ residual), or silu(x weight^T) * (x up^T) if `up` is given (no residual
-// then).
+inline constexpr int kWideMatrices = 3;
+
+// out = input weight^T (+ residual) for each matrix that there is; or, of the first two that are
+// `gated`, the one result silu(input first^T) * (input second^T).
 struct WideProduct {
-  const __nv_bfloat16* x = nullptr;  // [rows, weight.cols]
-  int64_t rows = 0;
-  Weight weight;
-  Weight up{};          // same shape and format, or empty
-  void* out = nullptr;  // [rows, out_stride >= weight.rows], bf16 or f32
-  DType out_type = DType::kBf16;
-  int64_t out_stride = 0;
-  const __nv_bfloat16* residual = nullptr;  // [rows, weight.rows]; may be the memory of out
+  struct Matrix {
+    const Weight* weight = nullptr;  // all of one format, group and cols
+    void* out = nullptr;             // [rows of the input, out_stride >= weight->rows]
+    int64_t out_stride = 0;
+  };
+  NormedInput input;  // `normed` may be written
+  Matrix matrix[kWideMatrices];
+  bool gated = false;  // then both are of as many rows, and second's out is not looked at
+  DType out_type = DType::kBf16;            // or f32
+  const __nv_bfloat16* residual = nullptr;  // of the first, [rows, weight->rows]; may be its out
 };
 void wide_product(const Stream& on, const WideProduct& product);
 

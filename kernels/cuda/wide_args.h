@@ -4,21 +4,35 @@
 
 #include <cuda_bf16.h>
 
+#include <limits>
+
 #include "kernels/backend.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/wide.h"
 
 namespace switchyard::cuda {
 
+// A matrix of a product and where its outputs go; the blocks of rows of several follow each other.
+struct WideMatrix {
+  const void* data = nullptr;
+  const void* scale = nullptr;
+  void* out = nullptr;
+  int64_t out_stride = 0;
+  int rows = 0;
+  int first_block = std::numeric_limits<int>::max();  // beyond all for one that is not there
+};
+
 struct WideArgs {
   const __nv_bfloat16* x = nullptr;
-  bool x_aligned = false;                        // every row of x at a multiple of 16 bytes
-  int rows = 0, cols = 0;                        // of the weights
+  bool x_aligned = false;  // every row of x at a multiple of 16 bytes
+  int cols = 0;
   int group_shift = 0, groups = 0, k_tiles = 0;  // groups of 1 << group_shift columns
   bool gated = false;
   bool narrow_codes = false;  // int4
-  // Weight and up: of a product, or of each expert.
-  const void* data[2] = {nullptr, nullptr};
-  const void* scale[2] = {nullptr, nullptr};
+  // Of a product: one to three of them or, if gated, weight and up, which share their blocks. Of
+  // experts the first two alone, without data.
+  WideMatrix matrix[kWideMatrices];
+  int row_blocks = 0;
   const void* const* expert_data[2] = {nullptr, nullptr};
   const void* const* expert_scale[2] = {nullptr, nullptr};
 
@@ -28,9 +42,7 @@ struct WideArgs {
   int experts = 0;
   int entries_per_row = 1;  // entry i reads row i / entries_per_row of x
 
-  void* out = nullptr;
   bool out_f32 = false, out_aligned = false;  // eight elements of it at a multiple of 16 bytes
-  int64_t out_stride = 0;
   const __nv_bfloat16* residual = nullptr;
 
   // Splits of the columns hand over what they summed in `partials`; the last to come, by
@@ -53,9 +65,8 @@ inline constexpr WideTile kFineTile = kMmaTiles[2];  // all that there is for gr
 inline constexpr WideTile kWgmmaTiles[] = {
     {64, 128, 2, true}, {128, 128, 2, true}, {128, 256, 1, true}, {256, 128, 1, true}};
 
-inline dim3 wide_grid(const WideArgs& args, int64_t rows_of_block, int64_t items) {
-  const auto row_blocks =
-      static_cast<unsigned>(ceil_div(args.rows, args.gated ? rows_of_block / 2 : rows_of_block));
+inline dim3 wide_grid(const WideArgs& args, int64_t items) {
+  const auto row_blocks = static_cast<unsigned>(args.row_blocks);
   const auto tiles = static_cast<unsigned>(items);
   const auto splits = static_cast<unsigned>(args.splits);
   return args.tokens_fastest ? dim3(tiles, row_blocks, splits) : dim3(row_blocks, tiles, splits);

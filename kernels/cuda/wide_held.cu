@@ -29,17 +29,12 @@ void launch_format(const Stream& on,
   }
 }
 
-bool suits(const Stream& on, const HeldProduct& product) {
+bool suits(const Stream& on, const WideProduct& product) {
   const NormedInput& input = product.input;
-  const Weight& weight = product.matrices.begin()->weight;
-  if (on.capability != 90 || input.rows().dim(0) > kHeldRows) return false;
-  if (weight.cols % 8 != 0 || !aligned(input.x.data) || !aligned(input.gain.data)) return false;
-  if (weight.group > 0 && weight.group < kTileCols) return false;
-  return std::all_of(product.matrices.begin(), product.matrices.end(), [&](const auto& matrix) {
-    const Weight& other = matrix.weight;
-    return other.format == weight.format && other.group == weight.group &&
-           other.cols == weight.cols && (!product.gated || other.rows == weight.rows);
-  });
+  const Weight& weight = *product.matrix[0].weight;
+  return on.capability == 90 && input.rows().dim(0) <= kHeldRows && weight.cols % 8 == 0 &&
+         aligned(input.x.data) && aligned(input.gain.data) &&
+         (weight.group == 0 || weight.group >= kTileCols);
 }
 
 // Columns come in pairs of tiles, the last perhaps with one of zeros.
@@ -47,9 +42,9 @@ int tiles_of_block(const HeldArgs& args, int splits) {
   return 2 * static_cast<int>(ceil_div(ceil_div(args.k_tiles, 2), splits));
 }
 
-HeldArgs args_of(const HeldProduct& product, int rows_of_unit) {
+HeldArgs args_of(const WideProduct& product, int rows_of_unit) {
   const NormedInput& input = product.input;
-  const Weight& weight = product.matrices.begin()->weight;
+  const Weight& weight = *product.matrix[0].weight;
   HeldArgs args;
   args.x = static_cast<const __nv_bfloat16*>(input.x.data);
   args.gather = input.gather;
@@ -66,16 +61,16 @@ HeldArgs args_of(const HeldProduct& product, int rows_of_unit) {
   args.k_tiles = static_cast<int>(col_tiles(weight.cols));
   args.out_f32 = product.out_type == DType::kF32;
   args.residual = product.residual;
-  HeldMatrix* to = args.matrix;
-  for (const HeldProduct::Matrix& matrix : product.matrices) {
+  for (int m = 0; m < kWideMatrices && product.matrix[m].weight != nullptr; ++m) {
+    const WideProduct::Matrix& matrix = product.matrix[m];
     if (product.gated) args.units = 0;  // they share their units
-    *to++ = {.data = static_cast<const char*>(matrix.weight.data),
-             .scale = static_cast<const char*>(matrix.weight.scale),
-             .out = matrix.out,
-             .out_stride = matrix.out_stride,
-             .rows = static_cast<int>(matrix.weight.rows),
-             .first_unit = args.units};
-    args.units += static_cast<int>(ceil_div(matrix.weight.rows, rows_of_unit));
+    args.matrix[m] = {.data = static_cast<const char*>(matrix.weight->data),
+                      .scale = static_cast<const char*>(matrix.weight->scale),
+                      .out = matrix.out,
+                      .out_stride = matrix.out_stride,
+                      .rows = static_cast<int>(matrix.weight->rows),
+                      .first_unit = args.units};
+    args.units += static_cast<int>(ceil_div(matrix.weight->rows, rows_of_unit));
   }
   return args;
 }
@@ -87,18 +82,15 @@ int64_t place(HeldArgs& args, const HeldShapeOf& shape, int splits) {
   args.owned_shift = std::countr_zero(static_cast<unsigned>(owned));
   args.sums_at = tiles_of_block(args, splits) * shape.tokens * kTileCols * 2;
   args.rings_at = args.sums_at + (splits - 1) * owned * shape.streams * shape.warps * 512;
-  args.squares_at = args.rings_at + shape.warps * held_ring(shape.format, shape.streams) *
-                                        shape.streams * held_pair_bytes(shape.format);
+  args.squares_at = args.rings_at +
+                    shape.warps * held_ring(shape) * shape.streams * held_slot_bytes(shape.format);
   args.barriers_at = args.squares_at + shape.tokens * 4;
-  const int of_warp = held_barriers(shape.format, shape.streams);
-  return args.barriers_at + int64_t{shape.warps * of_warp + 1} * 8;
+  return args.barriers_at + int64_t{2 * shape.warps + 1} * 8;
 }
 
 }  // namespace
 
-bool held_product(const Stream& on, const HeldProduct& product) {
-  CHECK(product.matrices.size() > 0 && product.matrices.size() <= kHeldMatrices);
-  CHECK(!product.gated || (product.matrices.size() == 2 && product.residual == nullptr));
+bool held_product(const Stream& on, const WideProduct& product) {
   if (!suits(on, product)) return false;
   // Nanoseconds: of a tile's products, of handing over a unit's sums, of fetching columns of x.
   constexpr int64_t kTile = 300, kUnit = 1000, kColumns = 100;
@@ -108,7 +100,7 @@ bool held_product(const Stream& on, const HeldProduct& product) {
   int64_t best_bytes = 0;
   for (const int warps : {8, 16}) {
     if (warps == 16 && product.gated) continue;
-    const HeldShapeOf shape = {.format = product.matrices.begin()->weight.format,
+    const HeldShapeOf shape = {.format = product.matrix[0].weight->format,
                                .tokens = product.input.rows().dim(0) <= 32 ? 32 : 64,
                                .streams = product.gated ? 2 : 1,
                                .warps = warps};
@@ -117,13 +109,13 @@ bool held_product(const Stream& on, const HeldProduct& product) {
     for (int splits = 1; splits <= std::min<int64_t>(shape.tokens / 8, pairs); splits *= 2) {
       const int64_t bytes = place(args, shape, splits);
       if (bytes > on.shared_bytes) continue;
-      // Two small blocks share a multiprocessor.
-      const bool two = warps == 8 && !product.gated && 2 * (bytes + 1024) <= on.shared_bytes;
+      // Two small blocks may share a multiprocessor, and its time.
+      const bool two = warps == 8 && !product.gated && 2 * (bytes + 1024) <= on.shared_bytes &&
+                       args.units * splits > on.multiprocessors;
       const int64_t together = std::max(on.multiprocessors * (two ? 2 : 1) / splits, 1);
       const int64_t tiles = tiles_of_block(args, splits);
-      const int64_t time =
-          ceil_div(args.units, together) * (tiles * shape.streams * kTile + kUnit) +
-          tiles * kColumns;
+      const int64_t unit = tiles * shape.streams * kTile * (two ? 2 : 1) + kUnit;
+      const int64_t time = ceil_div(args.units, together) * unit + tiles * kColumns;
       if (time >= least) continue;
       least = time;
       best = args;

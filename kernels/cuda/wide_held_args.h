@@ -31,7 +31,7 @@ struct HeldArgs {
   float inverse_cols = 0;
   int tokens = 0, cols = 0;
   int group_shift = 0, groups = 0, k_tiles = 0;  // groups of 1 << group_shift columns
-  HeldMatrix matrix[kHeldMatrices];
+  HeldMatrix matrix[kWideMatrices];
   int units = 0;  // of 16 rows for each warp of a block, those of a matrix after those of another
   bool out_f32 = false;
   const __nv_bfloat16* residual = nullptr;
@@ -42,23 +42,6 @@ struct HeldArgs {
   int sums_at = 0, rings_at = 0, squares_at = 0, barriers_at = 0;
 };
 
-// Of a tile: its eight pairs of scales.
-constexpr int held_scale_bytes(WeightFormat format) {
-  return is_quantised(format) ? kTileRows * static_cast<int>(bytes_of_scale(format)) : 0;
-}
-// Two tiles of weights that follow each other in a row, then their scales.
-constexpr int held_pair_bytes(WeightFormat format) {
-  return 2 * (static_cast<int>(tile_bytes(format)) + held_scale_bytes(format));
-}
-// Pairs (of each stream) in a warp's ring: about 4 KiB.
-constexpr int held_ring(WeightFormat format, int streams) {
-  return std::clamp(4352 / (held_pair_bytes(format) * streams), 2, 4);
-}
-// Of a warp: that a pair came, for each place of the ring; that sums came; that its own were read.
-constexpr int held_barriers(WeightFormat format, int streams) {
-  return held_ring(format, streams) + 2;
-}
-
 // The shape of a kernel's blocks.
 struct HeldShapeOf {
   WeightFormat format = WeightFormat::kBf16;
@@ -66,6 +49,18 @@ struct HeldShapeOf {
   int streams = 0;  // 2: gated
   int warps = 0;    // 8, or 16 where not gated
 };
+
+// A tile of weights in a ring, its eight pairs of scales behind its codes.
+constexpr int held_slot_bytes(WeightFormat format) {
+  return static_cast<int>(tile_bytes(format)) +
+         (is_quantised(format) ? kTileRows * static_cast<int>(bytes_of_scale(format)) : 0);
+}
+// Tiles (of each stream) in a warp's ring: about 4 KiB; twice that where few rows of x leave room
+// and many weights may follow each other.
+constexpr int held_ring(const HeldShapeOf& shape) {
+  const int bytes = shape.tokens == 32 && shape.warps == 16 ? 8704 : 4352;
+  return std::clamp(bytes / (held_slot_bytes(shape.format) * shape.streams), 2, 8);
+}
 
 template <WeightFormat kFormat>
 void launch_held(const Stream& on, const HeldArgs& args, const HeldShapeOf& shape, int64_t shared);

@@ -159,8 +159,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
 
 template <typename Shape>
 void launch_shape(const Stream& on, const WideArgs& args, int64_t items) {
-  launch(on, wide_mma<Shape>, wide_grid(args, Shape::kRows, items), Shape::kThreads,
-         Shape::kSharedBytes, args);
+  launch(on, wide_mma<Shape>, wide_grid(args, items), Shape::kThreads, Shape::kSharedBytes, args);
 }
 
 }  // namespace
@@ -177,7 +176,9 @@ void launch_wide_mma(const Stream& on, const WideArgs& args, const WideTile& til
   }
   switch (tile.tokens) {
     case 16:
-      return launch_shape<MmaShape<kFormat, 16, 2, 2, kAhead, 4>>(on, args, items);
+      // Scaling sums of int4 takes some registers more than four blocks leave.
+      return launch_shape<MmaShape<kFormat, 16, 2, 2, kAhead, (kAhead < 4 ? 4 : 3)>>(on, args,
+                                                                                     items);
     case 32:
       return launch_shape<MmaShape<kFormat, 32, 2, 2, std::min(kAhead, 2), 4>>(on, args, items);
     case 64:

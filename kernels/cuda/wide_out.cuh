@@ -23,13 +23,11 @@ struct Eight {
   }
 };
 
-__device__ __forceinline__ void write_outputs(const WideArgs& args,
-                                              int entry,
-                                              int first_row,
-                                              Eight eight) {
-  const int count = min(8, args.rows - first_row);
-  const int64_t at = entry * args.out_stride + first_row;
-  const int64_t residual_at = static_cast<int64_t>(entry) * args.rows + first_row;
+__device__ __forceinline__ void write_outputs(
+    const WideArgs& args, const WideMatrix& matrix, int entry, int first_row, Eight eight) {
+  const int count = min(8, matrix.rows - first_row);
+  const int64_t at = entry * matrix.out_stride + first_row;
+  const int64_t residual_at = static_cast<int64_t>(entry) * matrix.rows + first_row;
   if (args.out_aligned && count == 8) {
     if (args.residual != nullptr) {
       const uint4 more = *reinterpret_cast<const uint4*>(args.residual + residual_at);
@@ -42,9 +40,9 @@ __device__ __forceinline__ void write_outputs(const WideArgs& args,
       }
     }
     if (args.out_f32) {
-      eight.store(static_cast<float*>(args.out) + at);
+      eight.store(static_cast<float*>(matrix.out) + at);
     } else {
-      *reinterpret_cast<uint4*>(static_cast<__nv_bfloat16*>(args.out) + at) =
+      *reinterpret_cast<uint4*>(static_cast<__nv_bfloat16*>(matrix.out) + at) =
           uint4{pack_bf16(eight.v[0], eight.v[1]), pack_bf16(eight.v[2], eight.v[3]),
                 pack_bf16(eight.v[4], eight.v[5]), pack_bf16(eight.v[6], eight.v[7])};
     }
@@ -56,9 +54,9 @@ __device__ __forceinline__ void write_outputs(const WideArgs& args,
     float value = eight.v[i];
     if (args.residual != nullptr) value += __bfloat162float(args.residual[residual_at + i]);
     if (args.out_f32) {
-      static_cast<float*>(args.out)[at + i] = value;
+      static_cast<float*>(matrix.out)[at + i] = value;
     } else {
-      static_cast<__nv_bfloat16*>(args.out)[at + i] = __float2bfloat16_rn(value);
+      static_cast<__nv_bfloat16*>(matrix.out)[at + i] = __float2bfloat16_rn(value);
     }
   }
 }
@@ -134,17 +132,19 @@ class TileOut {
       const WideArgs& args, const Place& place, int first, int end, Sum sum) {
     const int outputs = args.gated ? kRows / 2 : kRows;
     const int across = outputs / 8;
+    const WideMatrix& matrix = args.matrix[Place::matrix(args)];
+    const int row_block = Place::row_block(args) - matrix.first_block;
     for (int i = static_cast<int>(threadIdx.x); i < (end - first) * across; i += kThreads) {
       const int token = i / across, row = i % across * 8;
-      const int first_row = place.row_block * outputs + row;
-      if (first_row >= args.rows) continue;
+      const int first_row = row_block * outputs + row;
+      if (first_row >= matrix.rows) continue;
       Eight eight = sum(token, row);
       if (args.gated) {
         const Eight up = sum(token, outputs + row);
 #pragma unroll
         for (int v = 0; v < 8; ++v) eight.v[v] = silu(eight.v[v]) * up.v[v];
       }
-      write_outputs(args, place.entry(args, first + token), first_row, eight);
+      write_outputs(args, matrix, place.entry(args, first + token), first_row, eight);
     }
   }
 };

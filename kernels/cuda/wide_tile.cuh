@@ -24,13 +24,25 @@ __device__ __forceinline__ void for_each_constant(F&& f) {
 struct Place {
   int expert = 0;
   int first = 0;
-  int count = 0;  // 0: nothing
-  int row_block = 0;
+  int count = 0;           // 0: nothing
   int begin = 0, end = 0;  // tiles of 64 columns
 
   // Where token i of the tile is read and written.
   [[nodiscard]] __device__ int entry(const WideArgs& args, int i) const {
     return args.order != nullptr ? args.order[first + i] : first + i;
+  }
+  // The block of rows, counted through all matrices; and the number of its matrix, of gated ones
+  // of the first.
+  [[nodiscard]] static __device__ __forceinline__ int row_block(const WideArgs& args) {
+    return static_cast<int>(args.tokens_fastest ? blockIdx.y : blockIdx.x);
+  }
+  [[nodiscard]] static __device__ __forceinline__ int matrix(const WideArgs& args) {
+    int number = 0;
+#pragma unroll
+    for (int m = 1; m < kWideMatrices; ++m) {
+      number += row_block(args) >= args.matrix[m].first_block ? 1 : 0;
+    }
+    return number;
   }
 };
 
@@ -40,7 +52,6 @@ template <int kTokens>
 __device__ __forceinline__ Place locate(const WideArgs& args) {
   Place place;
   int item = static_cast<int>(args.tokens_fastest ? blockIdx.x : blockIdx.y);
-  place.row_block = static_cast<int>(args.tokens_fastest ? blockIdx.y : blockIdx.x);
   place.begin = args.k_tiles * static_cast<int>(blockIdx.z) / args.splits;
   place.end = args.k_tiles * (static_cast<int>(blockIdx.z) + 1) / args.splits;
   if (args.order == nullptr) {
@@ -167,17 +178,20 @@ struct WeightRow {
                                                  int index) {
     const int here = args.gated ? kRowTiles / 2 : kRowTiles;
     const int which = index / here;
-    const int last = (args.rows + kTileRows - 1) / kTileRows - 1;
-    const int64_t tile = min(place.row_block * here + index % here, last);
+    const int number = Place::matrix(args);
+    const int row_block = Place::row_block(args) - args.matrix[number].first_block;
+    const WideMatrix& matrix = args.matrix[number + which];
+    const int last = (matrix.rows + kTileRows - 1) / kTileRows - 1;
+    const int64_t tile = min(row_block * here + index % here, last);
     const auto address = [&](const void* product, const void* const* experts) {
       return static_cast<const char*>(experts != nullptr ? experts[place.expert] : product);
     };
     WeightRow row;
-    row.data = address(args.data[which], args.expert_data[which]) +
-               tile * args.k_tiles * Tile<kFormat>::kBytes;
+    row.data =
+        address(matrix.data, args.expert_data[which]) + tile * args.k_tiles * Tile<kFormat>::kBytes;
     row.scale = nullptr;
     if constexpr (is_quantised(kFormat)) {
-      row.scale = address(args.scale[which], args.expert_scale[which]) +
+      row.scale = address(matrix.scale, args.expert_scale[which]) +
                   tile * args.groups * kTileRows * bytes_of_scale(kFormat);
     }
     return row;

@@ -1,5 +1,5 @@
-// Blocks of a cluster: what they send to each other's shared memory, copies in bulk, and barriers
-// there that count what has come. A barrier of the whole cluster that publishes stores would also
+// Blocks of a cluster: what they send to each other's shared memory, and barriers there that
+// count what has come. A barrier of the whole cluster that publishes stores would also
 // wait for everything under way in device memory; these do not. Device code only.
 #pragma once
 
@@ -42,16 +42,13 @@ __device__ __forceinline__ void set_up_barrier(uint32_t barrier, int arrivals) {
                : "memory");
 }
 __device__ __forceinline__ void publish_barriers() {
-  asm volatile("fence.mbarrier_init.release.cluster;\n fence.proxy.async;" ::: "memory");
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
 __device__ __forceinline__ void expect_bytes(uint32_t barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;"
                :
                : "r"(barrier), "r"(bytes)
                : "memory");
-}
-__device__ __forceinline__ void arrive_here(uint32_t barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" : : "r"(barrier) : "memory");
 }
 // `barrier` is an address in the cluster.
 __device__ __forceinline__ void arrive_there(uint32_t barrier) {
@@ -65,18 +62,6 @@ __device__ __forceinline__ void wait_for_phase(uint32_t barrier, int phase) {
       "@!done bra $L_wait_%=; }"
       :
       : "r"(barrier), "r"(phase & 1)
-      : "memory");
-}
-
-// Multiples of 16 bytes from device memory to this block, in the background.
-__device__ __forceinline__ void copy_bulk(uint32_t to,
-                                          const void* from,
-                                          int bytes,
-                                          uint32_t barrier) {
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-      :
-      : "r"(to), "l"(from), "r"(bytes), "r"(barrier)
       : "memory");
 }
 

@@ -21,10 +21,10 @@ struct HeldShape {
   static constexpr int kWarps = kBlockWarps;
   static constexpr int kThreads = 32 * kWarps;
   static constexpr int kCodeBytes = Tile<kFormat>::kBytes;
-  static constexpr int kScaleBytes = held_scale_bytes(kFormat);
-  static constexpr int kPairBytes = held_pair_bytes(kFormat);
-  static constexpr int kStageBytes = kStreams * kPairBytes;
-  static constexpr int kRing = held_ring(kFormat, kStreams);
+  static constexpr int kSlotBytes = held_slot_bytes(kFormat);
+  static constexpr int kScaleBytes = kSlotBytes - kCodeBytes;
+  static constexpr int kStageBytes = kStreams * kSlotBytes;
+  static constexpr int kRing = held_ring({kFormat, kTokens, kStreams, kWarps});
   static constexpr int kTileBytes = kTokens * kTileCols * 2;  // of x
   static constexpr int kPerProcessor = kWarps == 8 && kStreams == 1 ? 2 : 1;
 };
@@ -35,7 +35,7 @@ __device__ __forceinline__ const HeldMatrix& matrix_of(const HeldArgs& args, int
   if constexpr (kStreams == 2) return args.matrix[stream];
   int which = 0;
 #pragma unroll
-  for (int m = 1; m < kHeldMatrices; ++m) which += unit >= args.matrix[m].first_unit ? 1 : 0;
+  for (int m = 1; m < kWideMatrices; ++m) which += unit >= args.matrix[m].first_unit ? 1 : 0;
   return args.matrix[which];
 }
 
@@ -62,95 +62,107 @@ struct HeldPart {
   }
 };
 
-// The barriers of a block: of each warp, see held_barriers; and one that squares came.
+// The barriers of a block: of each warp, that sums came and that its own were read; and one that
+// squares came.
 template <typename Shape>
 struct HeldBarriers {
-  static constexpr int kOfWarp = held_barriers(Shape::kFormat, Shape::kStreams);
   uint32_t first;
 
-  [[nodiscard]] __device__ __forceinline__ uint32_t ring() const {
-    return first + threadIdx.x / 32 * kOfWarp * 8;
-  }
   [[nodiscard]] __device__ __forceinline__ uint32_t sums() const {
-    return ring() + Shape::kRing * 8;
+    return first + threadIdx.x / 32 * 8;
   }
-  [[nodiscard]] __device__ __forceinline__ uint32_t read() const { return sums() + 8; }
+  [[nodiscard]] __device__ __forceinline__ uint32_t read() const {
+    return sums() + Shape::kWarps * 8;
+  }
   [[nodiscard]] __device__ __forceinline__ uint32_t squares() const {
-    return first + Shape::kWarps * kOfWarp * 8;
+    return first + 2 * Shape::kWarps * 8;
   }
   // All threads call; each warp sets up its own.
   __device__ __forceinline__ void set_up(const HeldPart& part) const {
     if (threadIdx.x % 32 == 0) {
-      for (int i = 0; i <= Shape::kRing; ++i) set_up_barrier(ring() + i * 8, 1);
+      set_up_barrier(sums(), 1);
       set_up_barrier(read(), max(part.splits - 1, 1));
-      if (threadIdx.x == 0) set_up_barrier(squares(), 1);
+      if (threadIdx.x == 0) {
+        set_up_barrier(squares(), 1);
+        expect_bytes(squares(), Shape::kTokens * 4);
+      }
       publish_barriers();
-      if (threadIdx.x == 0) expect_bytes(squares(), Shape::kTokens * 4);
     }
     __syncwarp();
   }
 };
 
-// A warp's copies of weights, made by one lane: its row of tiles of a unit, then of the cluster's
-// next unit.
+__device__ __forceinline__ void copy_async_if(bool wanted,
+                                              uint32_t shared,
+                                              const void* global,
+                                              bool valid) {
+  asm volatile(
+      "{ .reg .pred wanted; setp.ne.s32 wanted, %3, 0;\n"
+      "@wanted cp.async.cg.shared.global [%0], [%1], 16, %2; }"
+      :
+      : "r"(shared), "l"(global), "r"(valid ? 16 : 0), "r"(static_cast<int>(wanted))
+      : "memory");
+}
+
+// A warp's copies of weights: its row of tiles of a unit, then of the cluster's next unit.
 template <typename Shape>
 class HeldCopies {
  public:
   __device__ __forceinline__
   HeldCopies(const HeldArgs& args, const HeldPart& part, int unit, int stride)
-      : args_(args), part_(part), unit_(unit), stride_(stride) {
-    if (unit_ < args_.units) enter();
+      : args_(args), part_(part), unit_(unit), stride_(stride), limit_(args.k_tiles) {
+    enter();
   }
-  // Starts copying the next pair of each stream, or lets `barrier` pass if there is none.
-  __device__ __forceinline__ void start(uint32_t to, uint32_t barrier) {
-    if (unit_ >= args_.units) return arrive_here(barrier);
-    const int tiles = min(args_.k_tiles - tile_, 2);
-    const int codes = tiles * Shape::kCodeBytes;
-    int scales = 0;
-    int group = 0;
-    if constexpr (Shape::kScaleBytes > 0) {
-      group = tile_ * kTileCols >> args_.group_shift;
-      const int last = (tile_ + tiles - 1) * kTileCols >> args_.group_shift;
-      scales = (last - group + 1) * Shape::kScaleBytes;
-    }
-    expect_bytes(barrier, Shape::kStreams * (codes + scales));
+  // Starts copying the next tile of each stream, zeros if there is none; one group of copies.
+  __device__ __forceinline__ void start(uint32_t to) {
+    const auto lane = threadIdx.x % 32;
+    const bool there = tile_ < limit_;
 #pragma unroll
     for (int s = 0; s < Shape::kStreams; ++s) {
-      const uint32_t pair = to + s * Shape::kPairBytes;
-      copy_bulk(pair, data_[s], codes, barrier);
-      data_[s] += codes;
+      const uint32_t slot = to + s * Shape::kSlotBytes + lane * 16;
+#pragma unroll
+      for (int p = 0; p < Tile<Shape::kFormat>::kPieces; ++p) {
+        copy_async(slot + p * 512, data_[s] + p * 512, there);
+      }
+      data_[s] += Shape::kCodeBytes;
       if constexpr (Shape::kScaleBytes > 0) {
-        copy_bulk(pair + 2 * Shape::kCodeBytes, scale_[s] + group * Shape::kScaleBytes, scales,
-                  barrier);
+        const auto group = static_cast<uint32_t>(tile_ * kTileCols) >> args_.group_shift;
+        copy_async_if(lane < Shape::kScaleBytes / 16, slot + Shape::kCodeBytes,
+                      scale_[s] + group * Shape::kScaleBytes, there);
       }
     }
-    tile_ += 2;
-    if (tile_ == part_.end) {
+    if (++tile_ == part_.end) {
       unit_ += stride_;
-      if (unit_ < args_.units) enter();
+      enter();
     }
+    commit_copies();
   }
 
  private:
   __device__ __forceinline__ void enter() {
-    const int warp = static_cast<int>(threadIdx.x / 32);
     tile_ = part_.begin;
+    if (unit_ >= args_.units) {
+      limit_ = 0;
+      return;
+    }
+    const int warp = static_cast<int>(threadIdx.x / 32);
+    const int lane = static_cast<int>(threadIdx.x % 32);
 #pragma unroll
     for (int s = 0; s < Shape::kStreams; ++s) {
       const HeldMatrix& matrix = matrix_of<Shape::kStreams>(args_, unit_, s);
       const int last = (matrix.rows + kTileRows - 1) / kTileRows - 1;
       const int64_t row = min((unit_ - matrix.first_unit) * Shape::kWarps + warp, last);
-      data_[s] = matrix.data + (row * args_.k_tiles + tile_) * Shape::kCodeBytes;
-      scale_[s] = matrix.scale + row * args_.groups * Shape::kScaleBytes;
+      data_[s] = matrix.data + (row * args_.k_tiles + tile_) * Shape::kCodeBytes + lane * 16;
+      scale_[s] = matrix.scale + row * args_.groups * Shape::kScaleBytes + lane * 16;
     }
   }
 
   const HeldArgs& args_;
   const HeldPart& part_;
   int unit_, stride_;
-  int tile_ = 0;
-  const char* data_[Shape::kStreams];   // of the next tile
-  const char* scale_[Shape::kStreams];  // of the first group
+  int tile_ = 0, limit_;                // tiles from the limit on are zeros
+  const char* data_[Shape::kStreams];   // of this lane, of the next tile
+  const char* scale_[Shape::kStreams];  // of this lane, of the first group
 };
 
 // The block's columns of x, times the gain, as tiles of 64 columns in the swizzle of wgmma; and the
@@ -240,6 +252,24 @@ class HeldFinish {
         shared_(shared),
         mine_(args.sums_at + static_cast<int>(threadIdx.x) * 16) {}
 
+  // Fetches early what is added to this thread's outputs of a block of tokens.
+  __device__ __forceinline__ void expect(int unit, int block) {
+    if (Shape::kStreams == 2 || args_.residual == nullptr) return;
+    const HeldMatrix& matrix = args_.matrix[0];
+    const int first_row = row_of(unit, matrix), first_token = token_of(block);
+    const auto* bits = reinterpret_cast<const uint16_t*>(args_.residual);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      residual_[h] = 0;
+      const int row = first_row + h * 8;
+      const int64_t from = int64_t{first_token} * matrix.rows + row;
+      if (row >= matrix.rows) continue;
+      if (first_token < args_.tokens) residual_[h] = bits[from];
+      if (first_token + 1 < args_.tokens) {
+        residual_[h] |= static_cast<uint32_t>(bits[from + matrix.rows]) << 16;
+      }
+    }
+  }
   // A warp's part of a unit, the cluster's `round`-th; writes and clears `sum`.
   __device__ __forceinline__ void run(Sums& sum, int unit, int round, bool last) {
     const int lane = static_cast<int>(threadIdx.x % 32);
@@ -250,7 +280,6 @@ class HeldFinish {
         expect_bytes(barriers_.sums(), (part_.splits - 1) * part_.owned * Shape::kStreams * 512);
       send_others(sum);
     }
-    expect(unit, 0);
     if (!alone) wait_for_phase(barriers_.sums(), round);
     if (!alone && round == 0 && args_.gain != nullptr) wait_for_phase(barriers_.squares(), 0);
     write(sum, unit);
@@ -316,27 +345,38 @@ class HeldFinish {
           value[s][2] += more.z, value[s][3] += more.w;
         }
       }
-      float residual[4];
-#pragma unroll
-      for (int e = 0; e < 4; ++e) residual[e] = residual_[e];
+      const float2 upper = unpack_bf16(residual_[0]), lower = unpack_bf16(residual_[1]);
+      const float residual[4] = {upper.x, upper.y, lower.x, lower.y};
       if (n + 1 < part_.owned) expect(unit, n + 1);
       const float2 factors = factors_of(n);
+      float result[4];
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const int token = first_token + e % 2, row = first_row + e / 2 * 8;
-        if (token >= args_.tokens || row >= matrix.rows) continue;
         const float factor = e % 2 == 0 ? factors.x : factors.y;
-        float result = value[0][e] * factor;
-        if constexpr (Shape::kStreams == 2) result = silu(result) * (value[1][e] * factor);
-        result += residual[e];
-        const int64_t to = token * matrix.out_stride + row;
-        if (args_.out_f32) {
-          static_cast<float*>(matrix.out)[to] = result;
-        } else {
-          static_cast<__nv_bfloat16*>(matrix.out)[to] = __float2bfloat16_rn(result);
+        result[e] = value[0][e] * factor;
+        if constexpr (Shape::kStreams == 2) {
+          result[e] = silu(result[e]) * (value[1][e] * factor);
         }
+        result[e] += residual[e];
+      }
+      const int64_t to = first_token * matrix.out_stride + first_row;
+      const auto store = [&](auto* out) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          if (first_token + e % 2 >= args_.tokens || first_row + e / 2 * 8 >= matrix.rows) continue;
+          put(out + to + e % 2 * matrix.out_stride + e / 2 * 8, result[e]);
+        }
+      };
+      if (args_.out_f32) {
+        store(static_cast<float*>(matrix.out));
+      } else {
+        store(static_cast<__nv_bfloat16*>(matrix.out));
       }
     }
+  }
+  static __device__ __forceinline__ void put(float* to, float value) { *to = value; }
+  static __device__ __forceinline__ void put(__nv_bfloat16* to, float value) {
+    *to = __float2bfloat16_rn(value);
   }
 
   // Of this thread's four sums: their first row and token; the others are 8 rows, 1 token on.
@@ -362,25 +402,12 @@ class HeldFinish {
     return {rsqrtf(total.x * args_.inverse_cols + args_.epsilon),
             rsqrtf(total.y * args_.inverse_cols + args_.epsilon)};
   }
-  // Fetches early what `write` adds.
-  __device__ __forceinline__ void expect(int unit, int block) {
-    if (Shape::kStreams == 2 || args_.residual == nullptr) return;
-    const HeldMatrix& matrix = args_.matrix[0];
-    const int first_row = row_of(unit, matrix), first_token = token_of(block);
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      const int token = first_token + e % 2, row = first_row + e / 2 * 8;
-      if (token >= args_.tokens || row >= matrix.rows) continue;
-      residual_[e] = __bfloat162float(args_.residual[int64_t{token} * matrix.rows + row]);
-    }
-  }
-
   const HeldArgs& args_;
   const HeldPart& part_;
   const HeldBarriers<Shape>& barriers_;
   char* shared_;
   int mine_;
-  float residual_[4] = {};
+  uint32_t residual_[2] = {};  // bf16, of a row of this thread's and then the other
 };
 
 template <typename Shape>
@@ -399,21 +426,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
   const int cluster = static_cast<int>(blockIdx.x) / part.splits;
   const int clusters = static_cast<int>(gridDim.x) / part.splits;
 
-  char* ring = shared + args.rings_at + warp * Shape::kRing * Shape::kStageBytes;
-  if (args.k_tiles % 2 != 0) {  // then half a pair is never copied, but multiplied with zeros
-    for (int i = lane * 16; i < Shape::kRing * Shape::kStageBytes; i += 512) {
-      *reinterpret_cast<uint4*>(ring + i) = uint4{0, 0, 0, 0};
-    }
-    publish_to_products();
-    __syncwarp();
-  }
+  const char* ring = shared + args.rings_at + warp * Shape::kRing * Shape::kStageBytes;
+  const uint32_t ring_address = shared_address(ring);
   HeldCopies<Shape> copies(args, part, cluster, clusters);
-  if (lane == 0) {
-    for (int i = 0; i < Shape::kRing; ++i) {
-      copies.start(shared_address(ring) + i * Shape::kStageBytes, barriers.ring() + i * 8);
-    }
-  }
-  __syncwarp();
+#pragma unroll 1
+  for (int i = 0; i < Shape::kRing; ++i) copies.start(ring_address + i * Shape::kStageBytes);
   hold_rows<Shape>(args, part, barriers, shared);
   __syncthreads();
 
@@ -422,15 +439,14 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
   // Operands of two tiles: one in products under way, one being made.
   Fragment a[2][4][kStreams];
   ScaledTile<kFormat> weights[kStreams];
-  int place = 0, lap = 0;  // in the ring
-  const int second_scales = 1 << args.group_shift == kTileCols ? Shape::kScaleBytes : 0;
-  const auto read_tile = [&](auto half) {
-    const char* stage = ring + place * Shape::kStageBytes;
+  uint32_t place = 0;  // in the ring, bytes
+  const auto read_tile = [&] {
+    wait_for_copies<Shape::kRing - 1>();
+    __syncwarp();  // other lanes copied the scales
 #pragma unroll
     for (int s = 0; s < kStreams; ++s) {
-      const char* pair = stage + s * Shape::kPairBytes;
-      weights[s].read(pair + half * Shape::kCodeBytes,
-                      pair + 2 * Shape::kCodeBytes + half * second_scales, lane);
+      const char* slot = ring + place + s * Shape::kSlotBytes;
+      weights[s].read(slot, slot + Shape::kCodeBytes, lane);
     }
   };
   const auto prepare = [&](Fragment(&to)[4][kStreams]) {
@@ -447,47 +463,36 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
       }
     }
   };
-  constexpr std::integral_constant<int, 0> kFirst;
-  constexpr std::integral_constant<int, 1> kSecond;
-  // Products with one tile of a pair; meanwhile the operands of the next tile.
-  const auto multiply = [&](auto half, uint64_t x) {
+  // Products with one tile; meanwhile the operands of the next.
+  const auto multiply = [&](const Fragment(&with)[4][kStreams], Fragment(&next)[4][kStreams],
+                            uint64_t x) {
     begin_products();
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
 #pragma unroll
       for (int s = 0; s < kStreams; ++s) {
-        wgmma<Shape::kTokens>(sum[s], a[half][j][s],
-                              operand_ahead(x, half * Shape::kTileBytes + 32 * j));
+        wgmma<Shape::kTokens>(sum[s], with[j][s], operand_ahead(x, 32 * j));
       }
     }
     commit_products();
-    if constexpr (half == 0) {
-      read_tile(kSecond);
-    } else {
-      __syncwarp();  // all have read the pair
-      if (lane == 0) {
-        copies.start(shared_address(ring) + place * Shape::kStageBytes,
-                     barriers.ring() + place * 8);
-      }
-      __syncwarp();
-      if (++place == Shape::kRing) place = 0, ++lap;
-      wait_for_phase(barriers.ring() + place * 8, lap);
-      read_tile(kFirst);
-    }
+    __syncwarp();  // all have read their scales
+    copies.start(ring_address + place);
+    place = place == (Shape::kRing - 1) * Shape::kStageBytes ? 0 : place + Shape::kStageBytes;
+    read_tile();
     wait_for_products<1>();
-    prepare(a[1 - half]);
+    prepare(next);
   };
-  wait_for_phase(barriers.ring(), 0);
-  read_tile(kFirst);
+  read_tile();
   prepare(a[0]);
   const uint64_t operand = swizzled_operand(shared_address(shared));
   HeldFinish<Shape> finish(args, part, barriers, shared);
   int round = 0;
   for (int unit = cluster; unit < args.units; unit += clusters, ++round) {
     uint64_t x = operand;
+    finish.expect(unit, 0);
     for (int t = part.begin; t < part.end; t += 2) {
-      multiply(kFirst, x);
-      multiply(kSecond, x);
+      multiply(a[0], a[1], x);
+      multiply(a[1], a[0], operand_ahead(x, Shape::kTileBytes));
       x = operand_ahead(x, 2 * Shape::kTileBytes);
     }
     wait_for_products<0>();

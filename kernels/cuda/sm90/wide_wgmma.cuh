@@ -147,8 +147,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
 
 template <typename Shape>
 void launch_shape(const Stream& on, const WideArgs& args, int64_t items) {
-  launch(on, wide_wgmma<Shape>, wide_grid(args, Shape::kRows, items), Shape::kThreads,
-         Shape::kSharedBytes, args);
+  launch(on, wide_wgmma<Shape>, wide_grid(args, items), Shape::kThreads, Shape::kSharedBytes, args);
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ class Held : public Device {
   void TearDown() override {
     if (on_.stream != nullptr) CUDA_CHECK(cudaStreamDestroy(on_.stream));
   }
-  void run(const cuda::HeldProduct& product) {
+  void run(const cuda::WideProduct& product) {
     backend().synchronize();
     ASSERT_TRUE(cuda::held_product(on_, product));
     CUDA_CHECK(cudaStreamSynchronize(on_.stream));
@@ -64,15 +64,15 @@ TEST_F(Held, MultipliesAndAddsTheResidualInPlace) {
         on_.multiprocessors = multiprocessors;
         SCOPED_TRACE(describe(format, shape, multiprocessors));
         const Tensor out = poisoned(DType::kBf16, {rows, outputs});
-        run({.input = input, .matrices = {{weight, out.data, outputs}}});
+        run({.input = input, .matrix = {{&weight, out.data, outputs}}});
         const Owned first = get(out);
         expect_close(first, want, kBf16Tolerance);
-        run({.input = input, .matrices = {{weight, out.data, outputs}}});
+        run({.input = input, .matrix = {{&weight, out.data, outputs}}});
         EXPECT_TRUE(get(out).same_bits(first));
 
         const Tensor sum = put(residual);
         run({.input = input,
-             .matrices = {{weight, sum.data, outputs}},
+             .matrix = {{&weight, sum.data, outputs}},
              .residual = static_cast<const __nv_bfloat16*>(sum.data)});
         Doubles more = want;
         for (size_t i = 0; i < want.size(); ++i) more[i] += residual.at(static_cast<int64_t>(i));
@@ -112,7 +112,7 @@ TEST_F(Held, NormsTheRowsAskedForAndGates) {
         const Tensor out = poisoned(DType::kBf16, {rows, outputs});
         const auto product = [&] {
           run({.input = input,
-               .matrices = {{packed_gate, out.data, outputs}, {packed_up, out.data, outputs}},
+               .matrix = {{&packed_gate, out.data, outputs}, {&packed_up}},
                .gated = true});
         };
         product();
@@ -146,9 +146,9 @@ TEST_F(Held, MultipliesSeveralMatrices) {
         const Tensor first = poisoned(DType::kF32, {rows, outputs[0]});
         const Tensor both = poisoned(DType::kF32, {rows, stride});
         run({.input = input,
-             .matrices = {{weight[0], first.data, outputs[0]},
-                          {weight[1], both.data, stride},
-                          {weight[2], both.f32() + outputs[1], stride}},
+             .matrix = {{&weight[0], first.data, outputs[0]},
+                        {&weight[1], both.data, stride},
+                        {&weight[2], both.f32() + outputs[1], stride}},
              .out_type = DType::kF32});
         const Owned pair = get(both);
         const auto part = [&](int64_t from, int64_t count) {
@@ -180,7 +180,7 @@ TEST_F(Held, LeavesWhatDoesNotSuit) {
     const Tensor out = poisoned(DType::kBf16, {rows, 16});
     const Weight weight = pack(Owned::random(DType::kBf16, {16, cols}, 1), format);
     const bool taken =
-        cuda::held_product(on_, {.input = input, .matrices = {{weight, out.data, 16}}});
+        cuda::held_product(on_, {.input = input, .matrix = {{&weight, out.data, 16}}});
     CUDA_CHECK(cudaStreamSynchronize(on_.stream));
     const Owned after = get(out);
     for (int64_t i = 0; i < rows * 16; ++i) EXPECT_EQ(std::isnan(after.at(i)), !taken);

@@ -78,13 +78,12 @@ TEST_F(Wide, MultipliesAndAddsTheResidualInPlace) {
         SCOPED_TRACE(describe(format, shape, capability));
         const Owned x = Owned::random(DType::kBf16, {rows, cols}, 1);
         const Owned w = Owned::random(DType::kBf16, {outputs, cols}, 2, 0.3);
-        const Tensor device_x = put(x);
-        cuda::WideProduct product{.x = bf16(device_x), .rows = rows, .weight = pack(w, format)};
+        const Weight weight = pack(w, format);
+        cuda::WideProduct product{.input = {.x = put(x)}};
         Doubles want = reference::product(x.values(), as_stored(w, format), cols);
 
         const Tensor out = poisoned(DType::kBf16, {rows, outputs});
-        product.out = out.data;
-        product.out_stride = outputs;
+        product.matrix[0] = {&weight, out.data, outputs};
         run(product);
         const Owned first = get(out);
         expect_close(first, want, kBf16Tolerance);
@@ -93,7 +92,7 @@ TEST_F(Wide, MultipliesAndAddsTheResidualInPlace) {
 
         const Owned residual = Owned::random(DType::kBf16, {rows, outputs}, 3, 4);
         const Tensor sum = put(residual);
-        product.out = sum.data;
+        product.matrix[0].out = sum.data;
         product.residual = bf16(sum);
         run(product);
         for (size_t i = 0; i < want.size(); ++i) want[i] += residual.at(static_cast<int64_t>(i));
@@ -113,13 +112,10 @@ TEST_F(Wide, WritesF32RowsThatAreApart) {
       const Owned x = Owned::random(DType::kBf16, {rows, cols}, 1);
       const Owned w = Owned::random(DType::kBf16, {outputs, cols}, 2, 0.3);
       const Tensor out = poisoned(DType::kF32, {rows, stride});
-      const Tensor device_x = put(x);
-      run(cuda::WideProduct{.x = bf16(device_x),
-                            .rows = rows,
-                            .weight = pack(w, WeightFormat::kBf16),
-                            .out = out.data,
-                            .out_type = DType::kF32,
-                            .out_stride = stride});
+      const Weight weight = pack(w, WeightFormat::kBf16);
+      run(cuda::WideProduct{.input = {.x = put(x)},
+                            .matrix = {{&weight, out.data, stride}},
+                            .out_type = DType::kF32});
       const Owned all = get(out);
       Owned got(DType::kF32, {rows, outputs});
       for (int64_t i = 0; i < rows * stride; ++i) {
@@ -148,17 +144,60 @@ TEST_F(Wide, GatesOneProductWithAnother) {
         const Owned gate = Owned::random(DType::kBf16, {outputs, cols}, 2, spread);
         const Owned up = Owned::random(DType::kBf16, {outputs, cols}, 3, spread);
         const Tensor out = poisoned(DType::kBf16, {rows, outputs});
-        const Tensor device_x = put(x);
-        run(cuda::WideProduct{.x = bf16(device_x),
-                              .rows = rows,
-                              .weight = pack(gate, format),
-                              .up = pack(up, format),
-                              .out = out.data,
-                              .out_stride = outputs});
+        const Weight packed_gate = pack(gate, format), packed_up = pack(up, format);
+        run(cuda::WideProduct{.input = {.x = put(x)},
+                              .matrix = {{&packed_gate, out.data, outputs}, {&packed_up}},
+                              .gated = true});
         expect_close(
             get(out),
             reference::gated(x.values(), as_stored(gate, format), as_stored(up, format), cols),
             kBf16Tolerance);
+      }
+    }
+  }
+}
+
+// Three with odd numbers of rows, two of them to one tensor; f32 rows that are apart.
+TEST_F(Wide, MultipliesSeveralMatrices) {
+  constexpr int64_t kGap = 3;
+  constexpr int64_t kOutputs[] = {301, 45, 130};
+  for (const int capability : capabilities()) {
+    on_.capability = capability;
+    for (const WeightFormat format : kFormats) {
+      for (const auto& [rows, cols] : {std::pair{64, 77}, {70, 32}, {20, 640}, {150, 256}}) {
+        SCOPED_TRACE(describe(format, {rows, 476, cols}, capability));
+        const Owned x = Owned::random(DType::kBf16, {rows, cols}, 1);
+        const int64_t stride = kOutputs[1] + kOutputs[2] + kGap;
+        const Tensor first = poisoned(DType::kF32, {rows, kOutputs[0]});
+        const Tensor both = poisoned(DType::kF32, {rows, stride});
+        std::vector<Owned> source;
+        std::vector<Weight> weight;
+        for (uint32_t m = 0; m < 3; ++m) {
+          source.push_back(Owned::random(DType::kBf16, {kOutputs[m], cols}, 2 + m, 0.3));
+          weight.push_back(pack(source[m], format));
+        }
+        run(cuda::WideProduct{.input = {.x = put(x)},
+                              .matrix = {{&weight[0], first.data, kOutputs[0]},
+                                         {&weight[1], both.data, stride},
+                                         {&weight[2], both.f32() + kOutputs[1], stride}},
+                              .out_type = DType::kF32});
+        const auto want = [&](uint32_t m) {
+          return reference::product(x.values(), as_stored(source[m], format),
+                                    static_cast<size_t>(cols));
+        };
+        expect_close(get(first), want(0), kBf16Tolerance);
+        const Owned pair = get(both);
+        for (const auto& [m, from] : {std::pair{1, int64_t{0}}, {2, kOutputs[1]}}) {
+          Owned part(DType::kF32, {rows, kOutputs[m]});
+          for (int64_t i = 0; i < rows * kOutputs[m]; ++i) {
+            const int64_t at = i / kOutputs[m] * stride + from + i % kOutputs[m];
+            part.set(i, static_cast<float>(pair.at(at)));
+          }
+          expect_close(part, want(static_cast<uint32_t>(m)), kBf16Tolerance);
+        }
+        for (int64_t i = 0; i < rows * stride; ++i) {
+          EXPECT_EQ(std::isnan(pair.at(i)), i % stride >= stride - kGap);
+        }
       }
     }
   }
