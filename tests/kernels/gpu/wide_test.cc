@@ -79,7 +79,8 @@ TEST_F(Wide, MultipliesAndAddsTheResidualInPlace) {
         const Owned x = Owned::random(DType::kBf16, {rows, cols}, 1);
         const Owned w = Owned::random(DType::kBf16, {outputs, cols}, 2, 0.3);
         const Weight weight = pack(w, format);
-        cuda::WideProduct product{.input = {.x = put(x)}};
+        cuda::WideProduct product;
+        product.input.x = put(x);
         Doubles want = reference::product(x.values(), as_stored(w, format), cols);
 
         const Tensor out = poisoned(DType::kBf16, {rows, outputs});
