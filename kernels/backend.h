@@ -102,7 +102,8 @@ struct QkvArgs {
 };
 
 // Causal attention of q over the row's cached keys (this step's included):
-// token i of a row with n new tokens sees keys [0, kv_len - n + i].
+// token i of a row with n new tokens sees keys [0, kv_len - n + i]. Keys older than the batch's
+// tokens are there before the batch's arrays are uploaded.
 // out = softmax(scale * q k^T) v, softmax in f32; query head h reads kv head h / (heads /
 // kv_heads).
 struct AttentionArgs {
