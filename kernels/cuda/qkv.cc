@@ -1,5 +1,6 @@
 #include "kernels/cuda/qkv.h"
 
+#include "kernels/cuda/narrow.h"
 #include "kernels/cuda/narrow_qkv.h"
 #include "kernels/cuda/qkv_finish.h"
 #include "kernels/cuda/wide.h"
@@ -13,6 +14,15 @@ struct Projection {
   Tensor out;
   int64_t first_column;
 };
+
+void narrow_projection(const Stream& on, const NormedInput& input, const Projection& to) {
+  narrow_product(on, {.input = input,
+                      .weight = to.weight,
+                      .up = {},
+                      .out = static_cast<__nv_bfloat16*>(to.out.data) + to.first_column,
+                      .out_type = DType::kBf16,
+                      .out_stride = to.out.dim(1)});
+}
 
 void wide_projections(const Stream& on, const NormedInput& input, const Projection (&to)[3]) {
   const auto matrix = [](const Projection& of) {
@@ -38,7 +48,11 @@ void qkv(const Stream& on, const QkvArgs& args, const RaggedBatch& batch) {
   const Projection projections[] = {{args.q_proj, args.q, 0},
                                     {args.k_proj, args.kv_work, 0},
                                     {args.v_proj, args.kv_work, args.k_proj.rows}};
-  wide_projections(on, args.input, projections);
+  if (rows <= narrow_rows(on, args.q_proj.cols)) {
+    for (const Projection& to : projections) narrow_projection(on, args.input, to);
+  } else {
+    wide_projections(on, args.input, projections);
+  }
   qkv_finish(on, args, batch);
 }
 
