@@ -183,36 +183,48 @@ __device__ __forceinline__ void hold_rows(const HeldArgs& args,
     row[i] = args.x + int64_t{args.gather != nullptr ? args.gather[token] : token} * args.cols;
   }
   float square[kRows] = {};
+  // So many chunks of 16 bytes, of each row, are under way at once.
+  constexpr int kAtOnce = kRows < 8 ? 8 / kRows : 1;
 #pragma unroll 1
-  for (int chunk = lane; chunk < part.tiles() * 8; chunk += 32) {  // of 16 bytes, of a row
-    const int column = part.begin * kTileCols + chunk * 8;
-    const bool inside = column < args.cols;
-    uint4 value[kRows];
+  for (int first = lane; first < part.tiles() * 8; first += 32 * kAtOnce) {
+    uint4 value[kAtOnce][kRows];
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      const bool there = inside && warp + i * Shape::kWarps < args.tokens;
-      value[i] = there ? *reinterpret_cast<const uint4*>(row[i] + column) : uint4{0, 0, 0, 0};
-    }
-    if (args.gain != nullptr && inside) {
-      const float4 low = __ldg(reinterpret_cast<const float4*>(args.gain + column));
-      const float4 high = __ldg(reinterpret_cast<const float4*>(args.gain + column + 4));
+    for (int c = 0; c < kAtOnce; ++c) {
+      const int column = part.begin * kTileCols + (first + c * 32) * 8;
+      const bool inside = column < min(part.end * kTileCols, args.cols);
 #pragma unroll
       for (int i = 0; i < kRows; ++i) {
-        const auto scaled = [&](uint32_t pair, float g0, float g1) {
-          const float2 v = unpack_bf16(pair);
-          square[i] += v.x * v.x + v.y * v.y;
-          return pack_bf16(v.x * g0, v.y * g1);
-        };
-        value[i] = uint4{scaled(value[i].x, low.x, low.y), scaled(value[i].y, low.z, low.w),
-                         scaled(value[i].z, high.x, high.y), scaled(value[i].w, high.z, high.w)};
+        const bool there = inside && warp + i * Shape::kWarps < args.tokens;
+        value[c][i] = there ? *reinterpret_cast<const uint4*>(row[i] + column) : uint4{0, 0, 0, 0};
       }
     }
-    char* to = shared + chunk / 8 * Shape::kTileBytes + ((chunk % 8 ^ warp % 8) << 4);
 #pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      const int place =
-          (warp + i * Shape::kWarps - part.rank * part.owned * 8) & (Shape::kTokens - 1);
-      *reinterpret_cast<uint4*>(to + place * 128) = value[i];
+    for (int c = 0; c < kAtOnce; ++c) {
+      const int chunk = first + c * 32;
+      const int column = part.begin * kTileCols + chunk * 8;
+      if (column >= part.end * kTileCols) break;
+      if (args.gain != nullptr && column < args.cols) {
+        const float4 low = __ldg(reinterpret_cast<const float4*>(args.gain + column));
+        const float4 high = __ldg(reinterpret_cast<const float4*>(args.gain + column + 4));
+#pragma unroll
+        for (int i = 0; i < kRows; ++i) {
+          const auto scaled = [&](uint32_t pair, float g0, float g1) {
+            const float2 v = unpack_bf16(pair);
+            square[i] += v.x * v.x + v.y * v.y;
+            return pack_bf16(v.x * g0, v.y * g1);
+          };
+          uint4& v = value[c][i];
+          v = uint4{scaled(v.x, low.x, low.y), scaled(v.y, low.z, low.w),
+                    scaled(v.z, high.x, high.y), scaled(v.w, high.z, high.w)};
+        }
+      }
+      char* to = shared + chunk / 8 * Shape::kTileBytes + ((chunk % 8 ^ warp % 8) << 4);
+#pragma unroll
+      for (int i = 0; i < kRows; ++i) {
+        const int place =
+            (warp + i * Shape::kWarps - part.rank * part.owned * 8) & (Shape::kTokens - 1);
+        *reinterpret_cast<uint4*>(to + place * 128) = value[c][i];
+      }
     }
   }
   publish_to_products();
@@ -282,7 +294,11 @@ class HeldFinish {
     }
     if (!alone) wait_for_phase(barriers_.sums(), round);
     if (!alone && round == 0 && args_.gain != nullptr) wait_for_phase(barriers_.squares(), 0);
-    write(sum, unit);
+    if (args_.out_f32) {
+      write<float>(sum, unit);
+    } else {
+      write<__nv_bfloat16>(sum, unit);
+    }
 #pragma unroll
     for (auto& stream : sum) {
 #pragma unroll
@@ -320,13 +336,16 @@ class HeldFinish {
     }
   }
 
+  template <typename Output>
   __device__ __forceinline__ void write(const Sums& sum, int unit) {
     const HeldMatrix& matrix = matrix_of<Shape::kStreams>(args_, unit, 0);
     const int first_row = row_of(unit, matrix);
+    const int tokens_left = args_.tokens - token_of(0);
+    const int rows_left = matrix.rows - first_row;
+    auto* out = static_cast<Output*>(matrix.out) + token_of(0) * matrix.out_stride + first_row;
 #pragma unroll
     for (int n = 0; n < Shape::kBlocks; ++n) {
       if (n >= part_.owned) break;
-      const int first_token = token_of(n);
       float value[Shape::kStreams][4];
 #pragma unroll
       for (int s = 0; s < Shape::kStreams; ++s) {
@@ -358,19 +377,12 @@ class HeldFinish {
         }
         result[e] += residual[e];
       }
-      const int64_t to = first_token * matrix.out_stride + first_row;
-      const auto store = [&](auto* out) {
 #pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          if (first_token + e % 2 >= args_.tokens || first_row + e / 2 * 8 >= matrix.rows) continue;
-          put(out + to + e % 2 * matrix.out_stride + e / 2 * 8, result[e]);
-        }
-      };
-      if (args_.out_f32) {
-        store(static_cast<float*>(matrix.out));
-      } else {
-        store(static_cast<__nv_bfloat16*>(matrix.out));
+      for (int e = 0; e < 4; ++e) {
+        if (n * 8 + e % 2 >= tokens_left || e / 2 * 8 >= rows_left) continue;
+        put(out + e % 2 * matrix.out_stride + e / 2 * 8, result[e]);
       }
+      out += 8 * matrix.out_stride;
     }
   }
   static __device__ __forceinline__ void put(float* to, float value) { *to = value; }
@@ -398,8 +410,14 @@ class HeldFinish {
       const float2 more = squares[from * part_.owned * 4];
       total.x += more.x, total.y += more.y;
     }
-    return {rsqrtf(total.x * args_.inverse_cols + args_.epsilon),
-            rsqrtf(total.y * args_.inverse_cols + args_.epsilon)};
+    return {inverse_root(total.x * args_.inverse_cols + args_.epsilon),
+            inverse_root(total.y * args_.inverse_cols + args_.epsilon)};
+  }
+  // Of a number that is not subnormal, or infinity.
+  static __device__ __forceinline__ float inverse_root(float value) {
+    float root;
+    asm("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(root) : "f"(value));
+    return root;
   }
   const HeldArgs& args_;
   const HeldPart& part_;
