@@ -33,6 +33,9 @@ struct Tile {
   static constexpr int kPieces = kBytes / 512;
   static constexpr bool kScaled = is_quantised(kFormat);
   static constexpr float kUpperRows = kFormat == WeightFormat::kInt4 ? 4.0f : 1.0f;
+  // The same of small_fragment(), whose lower rows are divided too.
+  static constexpr float kSmallLower = kFormat == WeightFormat::kInt8 ? 64.0f : 1.0f;
+  static constexpr float kSmallUpper = kFormat == WeightFormat::kInt8 ? 64.0f : kUpperRows;
 
   uint4 piece[kPieces];
 
@@ -75,6 +78,18 @@ struct Tile {
     }
     return f;
   }
+  // The same with less work, where all rows may be divided.
+  __device__ __forceinline__ Fragment small_fragment(int j) const {
+    if constexpr (kFormat != WeightFormat::kInt8) {
+      return fragment(j);
+    } else {
+      const uint4& p = piece[j / 2];
+      const uint32_t low = (j % 2 == 0 ? p.x : p.z) ^ 0x80808080u;
+      const uint32_t high = (j % 2 == 0 ? p.y : p.w) ^ 0x80808080u;
+      return {{of_offset_bytes(low, 0x4140), of_offset_bytes(low, 0x4342),
+               of_offset_bytes(high, 0x4140), of_offset_bytes(high, 0x4342)}};
+    }
+  }
 
  private:
   // Of int4, integer instructions are what there are too many of: one for each pair of codes, and a
@@ -90,6 +105,14 @@ struct Tile {
         : "=r"(quarters)
         : "r"(word & 0x00f000f0u), "r"(0x7f007f00u), "r"(0xc000c000u));
     return quarters;
+  }
+  // Two bytes of code + 128 as bf16 bits are (code + 128) 2^-133; times 2^127 less 2, code / 64.
+  static __device__ __forceinline__ uint32_t of_offset_bytes(uint32_t word, uint32_t select) {
+    uint32_t small;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;"
+        : "=r"(small)
+        : "r"(__byte_perm(word, 0u, select)), "r"(0x7f007f00u), "r"(0xc000c000u));
+    return small;
   }
   // Two codes of a byte each, selected into the low bytes of the halves.
   static __device__ __forceinline__ uint32_t of_bytes(uint32_t word, uint32_t select) {

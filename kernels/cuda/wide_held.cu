@@ -1,7 +1,10 @@
 // Chooses how many blocks share the columns of a held product.
 #include "kernels/cuda/wide_held.h"
 
+#include <algorithm>
 #include <bit>
+#include <iterator>
+#include <limits>
 
 #include "kernels/cuda/wide_held_args.h"
 
@@ -34,7 +37,11 @@ bool suits(const Stream& on, const WideProduct& product) {
   const Weight& weight = *product.matrix[0].weight;
   return on.capability == 90 && input.rows().dim(0) <= kHeldRows && weight.cols % 8 == 0 &&
          aligned(input.x.data) && aligned(input.gain.data) &&
-         (weight.group == 0 || weight.group >= kTileCols);
+         (weight.group == 0 || weight.group >= kTileCols) &&
+         std::all_of(std::begin(product.matrix), std::end(product.matrix), [](const auto& matrix) {
+           return matrix.weight == nullptr ||
+                  (aligned(matrix.weight->data) && aligned(matrix.weight->scale));
+         });
 }
 
 // Columns come in pairs of tiles, the last perhaps with one of zeros.

@@ -174,13 +174,15 @@ void launch_wide_mma(const Stream& on, const WideArgs& args, const WideTile& til
       return launch_shape<MmaShape<kFormat, 64, 4, 2, 1, 1, true>>(on, args, items);
     }
   }
+  // Unpacking int4 and int8 takes some registers more than four blocks leave.
+  constexpr bool kIntegers = kFormat == WeightFormat::kInt4 || kFormat == WeightFormat::kInt8;
+  constexpr int kFewTogether = kIntegers ? 3 : 4;
   switch (tile.tokens) {
     case 16:
-      // Scaling sums of int4 takes some registers more than four blocks leave.
-      return launch_shape<MmaShape<kFormat, 16, 2, 2, kAhead, (kAhead < 4 ? 4 : 3)>>(on, args,
-                                                                                     items);
+      return launch_shape<MmaShape<kFormat, 16, 2, 2, kAhead, kFewTogether>>(on, args, items);
     case 32:
-      return launch_shape<MmaShape<kFormat, 32, 2, 2, std::min(kAhead, 2), 4>>(on, args, items);
+      return launch_shape<MmaShape<kFormat, 32, 2, 2, std::min(kAhead, 2), kFewTogether>>(on, args,
+                                                                                          items);
     case 64:
       return launch_shape<MmaShape<kFormat, 64, 4, 2, kAhead, 1>>(on, args, items);
     case 128:

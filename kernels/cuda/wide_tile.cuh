@@ -234,9 +234,9 @@ class ScaledTile {
     }
   }
 
-  // The operand of step j: codes alone, in rows 8 to 15 divided by kUpperRows.
+  // The operand of step j: codes alone, divided as small_fragment() does.
   [[nodiscard]] __device__ __forceinline__ Fragment codes(int j) const {
-    return codes_.fragment(j);
+    return codes_.small_fragment(j);
   }
   // What those are to be multiplied by, in the lane's two rows.
   [[nodiscard]] __device__ __forceinline__ float2 scales(int j) const {
@@ -246,7 +246,7 @@ class ScaledTile {
       return scale_[kFine ? j / 2 : 0];
     } else {
       const float2 scale = __half22float2(scale_[kFine ? j / 2 : 0]);
-      return {scale.x, Tile<kFormat>::kUpperRows * scale.y};
+      return {Tile<kFormat>::kSmallLower * scale.x, Tile<kFormat>::kSmallUpper * scale.y};
     }
   }
   // The same, twice each, as bf16: fp8's are rounded, the others fit.
@@ -256,7 +256,7 @@ class ScaledTile {
   }
   // The operand of step j: codes times factors(j), rounded to bf16.
   [[nodiscard]] __device__ __forceinline__ Fragment fragment(int j) const {
-    Fragment f = codes_.fragment(j);
+    Fragment f = codes(j);
     if constexpr (is_quantised(kFormat)) {
       const uint2 factor = factors(j);
       f.a[0] = mul_bf16x2(f.a[0], factor.x);

@@ -66,7 +66,8 @@ std::string describe(WeightFormat format, const Shape& shape, int capability) {
 // Columns in groups of 128, 64 and 32, whole and not, some that break alignment.
 constexpr Shape kShapes[] = {{1, 19, 77},     {17, 45, 320},  {64, 331, 64},   {65, 45, 45},
                              {200, 96, 100},  {33, 200, 128}, {64, 131, 2048}, {130, 256, 192},
-                             {300, 384, 512}, {48, 16, 8},    {64, 640, 4096}};
+                             {300, 384, 512}, {48, 16, 8},    {64, 640, 4096}, {140, 331, 1600},
+                             {130, 131, 4096}};
 
 TEST_F(Wide, MultipliesAndAddsTheResidualInPlace) {
   for (const int capability : capabilities()) {
