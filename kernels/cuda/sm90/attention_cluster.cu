@@ -62,7 +62,7 @@ class ClusterTeam {
              float2{all.softmax.largest, all.softmax.total}, theirs);
       }
     });
-    wait_for_phase(barrier(), round_++);
+    wait_for_phase_of_cluster(barrier(), round_++);
     for (int v = threadIdx.x; v < queries << shift; v += Shape::kThreads) {
       const int row = v >> shift;
       const int vector = v & last_vector;

@@ -58,6 +58,16 @@ __device__ __forceinline__ void arrive_there(uint32_t barrier) {
 __device__ __forceinline__ void wait_for_phase(uint32_t barrier, int phase) {
   asm volatile(
       "{ .reg .pred done;\n"
+      "$L_wait_%=: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@!done bra $L_wait_%=; }"
+      :
+      : "r"(barrier), "r"(phase & 1)
+      : "memory");
+}
+// The same; and what blocks of the cluster did before they ended it is seen.
+__device__ __forceinline__ void wait_for_phase_of_cluster(uint32_t barrier, int phase) {
+  asm volatile(
+      "{ .reg .pred done;\n"
       "$L_wait_%=: mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
       "@!done bra $L_wait_%=; }"
       :

@@ -51,9 +51,9 @@ class HeldFinish {
         expect_bytes(barriers_.sums(), (part_.splits - 1) * part_.owned * Shape::kStreams * 512);
       }
       send_others(sum);
-      wait_for_phase(barriers_.sums(), round);
-      if (round == 0 && args_.gain != nullptr) wait_for_phase(barriers_.squares(), 0);
     }
+    if (!alone) wait_for_phase(barriers_.sums(), round);
+    if (!alone && round == 0 && args_.gain != nullptr) wait_for_phase(barriers_.squares(), 0);
     if (args_.out_f32) {
       write<float>(sum, unit);
     } else {
