@@ -179,6 +179,7 @@ TEST_F(Held, LeavesWhatDoesNotSuit) {
     const NormedInput input = {.x = put(Owned::random(DType::kBf16, {rows, cols}, 2))};
     const Tensor out = poisoned(DType::kBf16, {rows, 16});
     const Weight weight = pack(Owned::random(DType::kBf16, {16, cols}, 1), format);
+    backend().synchronize();  // another stream made them
     const bool taken =
         cuda::held_product(on_, {.input = input, .matrix = {{&weight, out.data, 16}}});
     CUDA_CHECK(cudaStreamSynchronize(on_.stream));
