@@ -2,20 +2,28 @@
 // codes into tensor core operands.
 #pragma once
 
+#include <bit>
+
 #include "kernels/cuda/device.cuh"
 #include "kernels/cuda/tile_layout.h"
 
 namespace switchyard::cuda {
 
-__device__ __forceinline__ uint32_t sub_bf16x2(uint32_t a, uint32_t b) {
-  uint32_t d;  // a - b as fma(b, -1, a): exact here
-  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(b), "r"(0xbf80bf80u), "r"(a));
+__device__ __forceinline__ uint32_t fma_bf16x2(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t d;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
   return d;
 }
+__device__ __forceinline__ uint32_t sub_bf16x2(uint32_t a, uint32_t b) {
+  return fma_bf16x2(b, 0xbf80bf80u, a);  // exact here
+}
 __device__ __forceinline__ uint32_t mul_bf16x2(uint32_t a, uint32_t b) {
-  uint32_t d;
-  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(0x80008000u));
-  return d;
+  return fma_bf16x2(a, b, 0x80008000u);
+}
+
+// 2^exponent, of a normal f32.
+constexpr float power_of_two(int exponent) {
+  return std::bit_cast<float>(static_cast<uint32_t>(exponent + 127) << 23);
 }
 
 // (a & b) | c, in one instruction.
@@ -78,7 +86,27 @@ struct Tile {
     }
     return f;
   }
-  // The same with less work, where all rows may be divided.
+  // Of step j of int4 and int8: codes and what they are offset by, as bf16 bits so small that a
+  // multiplication must bring them back: (code + kOffset) 2^kLowerExponent in rows 0 to 7.
+  static constexpr int kOffset = kFormat == WeightFormat::kInt4 ? 8 : 128;
+  static constexpr int kLowerExponent = -133;
+  static constexpr int kUpperExponent = kFormat == WeightFormat::kInt4 ? -129 : -133;
+  __device__ __forceinline__ Fragment offset_bits(int j) const {
+    static_assert(kFormat == WeightFormat::kInt4 || kFormat == WeightFormat::kInt8);
+    if constexpr (kFormat == WeightFormat::kInt4) {
+      const uint4& p = piece[0];
+      const uint32_t word = j == 0 ? p.x : j == 1 ? p.y : j == 2 ? p.z : p.w;
+      const uint32_t later = word >> 8;
+      return {{word & 0x000f000fu, word & 0x00f000f0u, later & 0x000f000fu, later & 0x00f000f0u}};
+    } else {
+      const uint4& p = piece[j / 2];
+      const uint32_t low = (j % 2 == 0 ? p.x : p.z) ^ 0x80808080u;
+      const uint32_t high = (j % 2 == 0 ? p.y : p.w) ^ 0x80808080u;
+      return {{__byte_perm(low, 0u, 0x4140), __byte_perm(low, 0u, 0x4342),
+               __byte_perm(high, 0u, 0x4140), __byte_perm(high, 0u, 0x4342)}};
+    }
+  }
+  // The same as fragment() with less work, where all rows may be divided.
   __device__ __forceinline__ Fragment small_fragment(int j) const {
     if constexpr (kFormat != WeightFormat::kInt8) {
       return fragment(j);
@@ -100,19 +128,11 @@ struct Tile {
   // Bits [4, 8) of a half, left there, are the bf16 bits of (code + 8) 2^-129: the subnormals and
   // the first exponent are one line. Times 2^127 less 2 is code / 4.
   static __device__ __forceinline__ uint32_t high_codes(uint32_t word) {
-    uint32_t quarters;
-    asm("fma.rn.bf16x2 %0, %1, %2, %3;"
-        : "=r"(quarters)
-        : "r"(word & 0x00f000f0u), "r"(0x7f007f00u), "r"(0xc000c000u));
-    return quarters;
+    return fma_bf16x2(word & 0x00f000f0u, 0x7f007f00u, 0xc000c000u);
   }
   // Two bytes of code + 128 as bf16 bits are (code + 128) 2^-133; times 2^127 less 2, code / 64.
   static __device__ __forceinline__ uint32_t of_offset_bytes(uint32_t word, uint32_t select) {
-    uint32_t small;
-    asm("fma.rn.bf16x2 %0, %1, %2, %3;"
-        : "=r"(small)
-        : "r"(__byte_perm(word, 0u, select)), "r"(0x7f007f00u), "r"(0xc000c000u));
-    return small;
+    return fma_bf16x2(__byte_perm(word, 0u, select), 0x7f007f00u, 0xc000c000u);
   }
   // Two codes of a byte each, selected into the low bytes of the halves.
   static __device__ __forceinline__ uint32_t of_bytes(uint32_t word, uint32_t select) {

@@ -18,20 +18,28 @@ template <int Pending>
 __device__ __forceinline__ void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" : : "n"(Pending) : "memory");
 }
-// A fragment scaled by its rows' factors (bf16 pairs), in registers that are written here and not
-// earlier, when products may still read what was in them.
-__device__ __forceinline__ Fragment scaled_in_order(const Fragment& a, uint2 factor) {
+// a * by + plus, pairs of bf16 of the lower and the upper rows, in registers that are written here
+// and not earlier, when products may still read what was in them.
+__device__ __forceinline__ Fragment scaled_in_order(const Fragment& a,
+                                                    const uint32_t (&by)[2],
+                                                    const uint32_t (&plus)[2]) {
   Fragment f;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     asm volatile("fma.rn.bf16x2 %0, %1, %2, %3;"
                  : "=r"(f.a[i])
-                 : "r"(a.a[i]), "r"(i % 2 == 0 ? factor.x : factor.y), "r"(0x80008000u)
+                 : "r"(a.a[i]), "r"(by[i % 2]), "r"(plus[i % 2])
                  : "memory");
   }
   return f;
 }
-// The same without a factor. It takes an operation to move numbers that come straight from a load,
+// The same with nothing to add.
+__device__ __forceinline__ Fragment scaled_in_order(const Fragment& a, uint2 factor) {
+  constexpr uint32_t kNothing[2] = {0x80008000u, 0x80008000u};
+  const uint32_t by[2] = {factor.x, factor.y};
+  return scaled_in_order(a, by, kNothing);
+}
+// The same without either. It takes an operation to move numbers that come straight from a load,
 // or the assembler lets the load write the operand and then makes products wait for each other.
 // `zero` is 0, and must not look like it.
 __device__ __forceinline__ Fragment moved_in_order(const Fragment& a, uint32_t zero) {
@@ -56,13 +64,10 @@ __device__ __forceinline__ uint64_t swizzled_operand(uint32_t address) {
          (kGroupStride << 32) | (kSwizzle128 << 62);
 }
 
-// The operand at a multiple of 16 bytes further on: carries do not leave the lower word.
+// The operand at a multiple of 16 bytes further on. Plain arithmetic, so that where all threads
+// have the same it stays in a uniform register, and products do not wait for it to be moved to one.
 __device__ __forceinline__ uint64_t operand_ahead(uint64_t operand, uint32_t bytes) {
-  uint32_t low, high;
-  asm("mov.b64 {%0, %1}, %2;" : "=r"(low), "=r"(high) : "l"(operand));
-  uint64_t ahead;
-  asm("mov.b64 %0, {%1, %2};" : "=l"(ahead) : "r"(low + (bytes >> 4)), "r"(high));
-  return ahead;
+  return operand + (bytes >> 4);
 }
 
 // d[64 x kColumns] += a[64 x 16] b[16 x kColumns]. Warp w of the four has rows 16w.. of a and d in
@@ -81,6 +86,37 @@ __device__ __forceinline__ void wgmma<32>(float (&d)[4][4], const Fragment& a, u
       : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]), "+f"(d[1][1]),
         "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]), "+f"(d[2][2]), "+f"(d[2][3]),
         "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]), "+f"(d[3][3])
+      : "r"(a.a[0]), "r"(a.a[1]), "r"(a.a[2]), "r"(a.a[3]), "l"(b));
+}
+
+template <>
+__device__ __forceinline__ void wgmma<40>(float (&d)[5][4], const Fragment& a, uint64_t b) {
+  asm volatile(
+      "{ .reg .pred p; setp.eq.u32 p, 0, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n40k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
+      "%18, %19}, "
+      "{%20, %21, %22, %23}, %24, p, 1, 1, 0; }"
+      : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]),
+        "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]),
+        "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]),
+        "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3])
+      : "r"(a.a[0]), "r"(a.a[1]), "r"(a.a[2]), "r"(a.a[3]), "l"(b));
+}
+
+template <>
+__device__ __forceinline__ void wgmma<48>(float (&d)[6][4], const Fragment& a, uint64_t b) {
+  asm volatile(
+      "{ .reg .pred p; setp.eq.u32 p, 0, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n48k16.f32.bf16.bf16 "
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, "
+      "%18, %19, %20, %21, %22, %23}, "
+      "{%24, %25, %26, %27}, %28, p, 1, 1, 0; }"
+      : "+f"(d[0][0]), "+f"(d[0][1]), "+f"(d[0][2]), "+f"(d[0][3]), "+f"(d[1][0]),
+        "+f"(d[1][1]), "+f"(d[1][2]), "+f"(d[1][3]), "+f"(d[2][0]), "+f"(d[2][1]),
+        "+f"(d[2][2]), "+f"(d[2][3]), "+f"(d[3][0]), "+f"(d[3][1]), "+f"(d[3][2]),
+        "+f"(d[3][3]), "+f"(d[4][0]), "+f"(d[4][1]), "+f"(d[4][2]), "+f"(d[4][3]),
+        "+f"(d[5][0]), "+f"(d[5][1]), "+f"(d[5][2]), "+f"(d[5][3])
       : "r"(a.a[0]), "r"(a.a[1]), "r"(a.a[2]), "r"(a.a[3]), "l"(b));
 }
 

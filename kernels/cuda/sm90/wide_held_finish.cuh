@@ -12,6 +12,7 @@ template <typename Shape>
 class HeldFinish {
  public:
   using Sums = float[Shape::kStreams][Shape::kBlocks][4];
+  using Weights = ScaledTile<Shape::kFormat>;
 
   __device__ __forceinline__ HeldFinish(const HeldArgs& args,
                                         const HeldPart& part,
@@ -131,7 +132,8 @@ class HeldFinish {
       float result[4];
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        const float factor = e % 2 == 0 ? factors.x : factors.y;
+        const float factor = (e % 2 == 0 ? factors.x : factors.y) *
+                             (e < 2 ? Weights::kLowerRows : Weights::kUpperRows);
         result[e] = value[0][e] * factor;
         if constexpr (Shape::kStreams == 2) {
           result[e] = silu(result[e]) * (value[1][e] * factor);

@@ -1,30 +1,22 @@
-// What the held kernel loads: weights through rings, x into shared memory; and what a block is to
-// its cluster. Device code only.
+// What the held kernel loads: which weights, and x into shared memory; and what a block is to its
+// cluster. Device code only.
 #pragma once
 
 #include "kernels/cuda/sm90/cluster.cuh"
-#include "kernels/cuda/sm90/wgmma.cuh"
-#include "kernels/cuda/wide_held_args.h"
-#include "kernels/cuda/wide_tile.cuh"
+#include "kernels/cuda/sm90/wide_held_stream.cuh"
 
 namespace switchyard::cuda {
 namespace {
 
 template <WeightFormat kWeightFormat, int kRowsOfX, int kGateStreams, int kBlockWarps>
-struct HeldShape {
-  static constexpr WeightFormat kFormat = kWeightFormat;
+struct HeldShape : HeldStream<kWeightFormat,
+                              kGateStreams,
+                              kBlockWarps,
+                              held_ring({kWeightFormat, kRowsOfX, kGateStreams, kBlockWarps})> {
   static constexpr int kTokens = kRowsOfX;
   static constexpr int kBlocks = kTokens / 8;
-  static constexpr int kStreams = kGateStreams;
-  static constexpr int kWarps = kBlockWarps;
-  static constexpr int kThreads = 32 * kWarps;
-  static constexpr int kCodeBytes = Tile<kFormat>::kBytes;
-  static constexpr int kSlotBytes = held_slot_bytes(kFormat);
-  static constexpr int kScaleBytes = kSlotBytes - kCodeBytes;
-  static constexpr int kStageBytes = kStreams * kSlotBytes;
-  static constexpr int kRing = held_ring({kFormat, kTokens, kStreams, kWarps});
   static constexpr int kTileBytes = kTokens * kTileCols * 2;  // of x
-  static constexpr int kPerProcessor = kWarps == 8 && kStreams == 1 ? 2 : 1;
+  static constexpr int kPerProcessor = kBlockWarps == 8 && kGateStreams == 1 ? 2 : 1;
 };
 
 // The matrix that a unit belongs to; gated ones share their units.
@@ -90,77 +82,19 @@ struct HeldBarriers {
   }
 };
 
-__device__ __forceinline__ void copy_async_if(bool wanted,
-                                              uint32_t shared,
-                                              const void* global,
-                                              bool valid) {
-  asm volatile(
-      "{ .reg .pred wanted; setp.ne.s32 wanted, %3, 0;\n"
-      "@wanted cp.async.cg.shared.global [%0], [%1], 16, %2; }"
-      :
-      : "r"(shared), "l"(global), "r"(valid ? 16 : 0), "r"(static_cast<int>(wanted))
-      : "memory");
-}
-
-// A warp's copies of weights: its row of tiles of a unit, then of the cluster's next unit.
+// The rows of tiles of a warp: number `warp` of a unit's, beyond the matrix its last one again.
 template <typename Shape>
-class HeldCopies {
- public:
-  __device__ __forceinline__
-  HeldCopies(const HeldArgs& args, const HeldPart& part, int unit, int stride)
-      : args_(args), part_(part), unit_(unit), stride_(stride), limit_(args.k_tiles) {
-    enter();
-  }
-  // Starts copying the next tile of each stream, zeros if there is none; one group of copies.
-  __device__ __forceinline__ void start(uint32_t to) {
-    const auto lane = threadIdx.x % 32;
-    const bool there = tile_ < limit_;
-#pragma unroll
-    for (int s = 0; s < Shape::kStreams; ++s) {
-      const uint32_t slot = to + s * Shape::kSlotBytes + lane * 16;
-#pragma unroll
-      for (int p = 0; p < Tile<Shape::kFormat>::kPieces; ++p) {
-        copy_async(slot + p * 512, data_[s] + p * 512, there);
-      }
-      data_[s] += Shape::kCodeBytes;
-      if constexpr (Shape::kScaleBytes > 0) {
-        const auto group = static_cast<uint32_t>(tile_ * kTileCols) >> args_.group_shift;
-        copy_async_if(lane < Shape::kScaleBytes / 16, slot + Shape::kCodeBytes,
-                      scale_[s] + group * Shape::kScaleBytes, there);
-      }
-    }
-    if (++tile_ == part_.end) {
-      unit_ += stride_;
-      enter();
-    }
-    commit_copies();
-  }
+struct HeldRows {
+  const HeldArgs& args;
 
- private:
-  __device__ __forceinline__ void enter() {
-    tile_ = part_.begin;
-    if (unit_ >= args_.units) {
-      limit_ = 0;
-      return;
-    }
+  __device__ __forceinline__ HeldRow operator()(int unit, int stream) const {
     const int warp = static_cast<int>(threadIdx.x / 32);
-    const int lane = static_cast<int>(threadIdx.x % 32);
-#pragma unroll
-    for (int s = 0; s < Shape::kStreams; ++s) {
-      const HeldMatrix& matrix = matrix_of<Shape::kStreams>(args_, unit_, s);
-      const int last = (matrix.rows + kTileRows - 1) / kTileRows - 1;
-      const int64_t row = min((unit_ - matrix.first_unit) * Shape::kWarps + warp, last);
-      data_[s] = matrix.data + (row * args_.k_tiles + tile_) * Shape::kCodeBytes + lane * 16;
-      scale_[s] = matrix.scale + row * args_.groups * Shape::kScaleBytes + lane * 16;
-    }
+    const HeldMatrix& matrix = matrix_of<Shape::kStreams>(args, unit, stream);
+    const int last = (matrix.rows + kTileRows - 1) / kTileRows - 1;
+    const int64_t row = min((unit - matrix.first_unit) * Shape::kWarps + warp, last);
+    return {matrix.data + row * args.k_tiles * Shape::kCodeBytes,
+            matrix.scale + row * args.groups * Shape::kScaleBytes};
   }
-
-  const HeldArgs& args_;
-  const HeldPart& part_;
-  int unit_, stride_;
-  int tile_ = 0, limit_;                // tiles from the limit on are zeros
-  const char* data_[Shape::kStreams];   // of this lane, of the next tile
-  const char* scale_[Shape::kStreams];  // of this lane, of the first group
 };
 
 // The block's columns of x, times the gain, as tiles of 64 columns in the swizzle of wgmma; and the
