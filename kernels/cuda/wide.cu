@@ -9,6 +9,7 @@
 #include "kernels/cuda/tile_layout.h"
 #include "kernels/cuda/wide_args.h"
 #include "kernels/cuda/wide_held.h"
+#include "kernels/cuda/wide_held_experts.h"
 
 namespace switchyard::cuda {
 namespace {
@@ -189,7 +190,7 @@ void wide_experts(const Stream& on, const WideExperts& product) {
   const ExpertWeight& weight = product.weight;
   const Tensor& expert = product.routing.expert;
   const int64_t entries = expert.elements();
-  if (entries == 0) return;
+  if (entries == 0 || held_experts(on, product)) return;
   WideArgs args = args_of(weight, product.x, product.up.data != nullptr);
   args.expert_data[0] = weight.data;
   args.expert_data[1] = product.up.data;
