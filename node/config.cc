@@ -24,6 +24,7 @@ struct RawConfig {
   std::string max_queue_age = format_duration(config.max_queue_age);
   std::string drain_limit = format_duration(config.drain_limit);
   std::string stall_limit = format_duration(config.stall_limit);
+  std::string ready_progress_limit = format_duration(config.ready_progress_limit);
   std::string progress_limit = format_duration(config.progress_limit);
   std::string connection_age = format_duration(config.max_connection_age);
   std::string connection_grace = format_duration(config.max_connection_grace);
@@ -90,8 +91,11 @@ void declare_flags(CLI::App& app, RawConfig& raw) {
       ->group(queue);
   app.add_option("--stall-limit", raw.stall_limit, "A reader that takes nothing is cut off then")
       ->group(queue);
+  app.add_option("--ready-progress-limit", raw.ready_progress_limit,
+                 "An engine with work and no progress for this long is not ready")
+      ->group(queue);
   app.add_option("--progress-limit", raw.progress_limit,
-                 "An engine with work and no step for this long is unhealthy")
+                 "And for this long not alive: an orchestrator should start it again")
       ->group(queue);
   app.add_option("--log-level", config.log_level, "trace, debug, info, warn, error or off");
 }
@@ -216,6 +220,8 @@ Result<Config> finish(RawConfig raw) {
       read_duration("--max-queue-age", raw.max_queue_age, config.max_queue_age),
       read_duration("--drain-limit", raw.drain_limit, config.drain_limit),
       read_duration("--stall-limit", raw.stall_limit, config.stall_limit),
+      read_duration("--ready-progress-limit", raw.ready_progress_limit,
+                    config.ready_progress_limit),
       read_duration("--progress-limit", raw.progress_limit, config.progress_limit),
       read_duration("--max-connection-age", raw.connection_age, config.max_connection_age),
       read_duration("--max-connection-grace", raw.connection_grace, config.max_connection_grace),
@@ -226,6 +232,10 @@ Result<Config> finish(RawConfig raw) {
   };
   for (const Status& step : steps) {
     if (!step.ok()) return step;
+  }
+  if (config.ready_progress_limit > config.progress_limit) {
+    return Status::invalid("--ready-progress-limit", format_duration(config.ready_progress_limit),
+                           " is over --progress-limit, ", format_duration(config.progress_limit));
   }
   return std::move(raw.config);
 }
@@ -285,6 +295,7 @@ std::vector<std::pair<std::string, std::string>> describe(const Config& config) 
       {"max-queue-age", format_duration(config.max_queue_age)},
       {"drain-limit", format_duration(config.drain_limit)},
       {"stall-limit", format_duration(config.stall_limit)},
+      {"ready-progress-limit", format_duration(config.ready_progress_limit)},
       {"progress-limit", format_duration(config.progress_limit)},
       {"log-level", config.log_level},
   };

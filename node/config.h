@@ -46,8 +46,10 @@ struct Config {
   Duration max_queue_age = std::chrono::seconds(60);
 
   Duration drain_limit = std::chrono::seconds(90);
-  Duration stall_limit = std::chrono::seconds(60);     // of a reader that takes nothing
-  Duration progress_limit = std::chrono::seconds(60);  // of an engine that has work
+  Duration stall_limit = std::chrono::seconds(60);  // of a reader that takes nothing
+  // Of an engine that has work: without progress it is not ready, and then not alive.
+  Duration ready_progress_limit = std::chrono::seconds(4);
+  Duration progress_limit = std::chrono::seconds(60);
   int max_message_bytes = 64 << 20;
   Duration max_connection_age = std::chrono::minutes(10);
   Duration max_connection_grace = std::chrono::minutes(30);

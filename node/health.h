@@ -14,7 +14,7 @@
 
 namespace switchyard {
 
-// "startup" is healthy from the first time the node is loaded, "liveness" unless it is failed, and
+// "startup" is healthy from the first time the node is loaded, "liveness" unless it has failed, and
 // everything else ("", "readiness", each gRPC service) exactly while it is ready.
 bool is_healthy(std::string_view service, NodeState state);
 

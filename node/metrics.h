@@ -21,10 +21,11 @@ inline constexpr std::array<std::string_view, 4> kAnswerMethodNames = {
 inline constexpr std::array<std::string_view, 7> kRejectionReasons = {
     "queue_full", "token_budget", "queue_age", "draining", "starting", "deadline", "invalid"};
 
-// kFailed: has work and makes no progress.
-enum class NodeState { kStarting, kReady, kDraining, kFailed };
-inline constexpr std::array<std::string_view, 4> kNodeStateNames = {"starting", "ready", "draining",
-                                                                    "failed"};
+// kStalled and kFailed: has work and makes no progress, the first for so long that others should
+// get the next call, the second for so long that only a restart helps.
+enum class NodeState { kStarting, kReady, kDraining, kStalled, kFailed };
+inline constexpr std::array<std::string_view, 5> kNodeStateNames = {"starting", "ready", "draining",
+                                                                    "stalled", "failed"};
 
 // gRPC's names, by code; codes that are not ours have none.
 inline constexpr std::array<std::string_view, 17> kCodeNames = {"OK",
@@ -84,7 +85,8 @@ class Metrics {
   Counter coalesced_deltas{0};
   std::atomic<int64_t> backpressure_nanoseconds{0};
   std::atomic<double> last_step_unix_seconds{0};
-  std::atomic<double> load_seconds{0};  // start-up: model and engine
+  // Of the start: the model's files and memory; then capturing graphs and running each once.
+  std::atomic<double> load_seconds{0}, warm_up_seconds{0};
 
   Histogram time_to_first_token, inter_token_latency, time_per_output_token;
   Histogram end_to_end, queue, prefill, decode, cancel_to_free;

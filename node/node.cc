@@ -5,11 +5,11 @@
 
 namespace switchyard {
 
-bool makes_no_progress(const EngineLoad& load,
-                       std::optional<TimePoint> busy_since,
-                       TimePoint now,
-                       Duration limit) {
-  return busy_since && now - std::max(load.last_step, *busy_since) > limit;
+Duration without_progress(const EngineLoad& load,
+                          std::optional<TimePoint> busy_since,
+                          TimePoint now) {
+  if (!busy_since) return Duration::zero();
+  return std::max(Duration::zero(), now - std::max(load.last_progress, *busy_since));
 }
 
 Node::Node(const Config& config, const Clock& clock, Log& log)
@@ -46,10 +46,10 @@ void Node::cancel_all(const Status& why) {
 NodeState Node::state() const {
   const Serving* serving = this->serving();
   if (serving == nullptr) return NodeState::kStarting;
-  if (makes_no_progress(serving->engine->load(), serving->admission.busy_since(), clock_.now(),
-                        config_.progress_limit)) {
-    return NodeState::kFailed;
-  }
+  const Duration stalled =
+      without_progress(serving->engine->load(), serving->admission.busy_since(), clock_.now());
+  if (stalled > config_.progress_limit) return NodeState::kFailed;
+  if (stalled > config_.ready_progress_limit) return NodeState::kStalled;
   return serving->admission.draining() ? NodeState::kDraining : NodeState::kReady;
 }
 

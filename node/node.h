@@ -14,11 +14,11 @@
 
 namespace switchyard {
 
-// An engine that has had work since `busy_since` and made no step for `limit`.
-bool makes_no_progress(const EngineLoad& load,
-                       std::optional<TimePoint> busy_since,
-                       TimePoint now,
-                       Duration limit);
+// For how long an engine that has had work since `busy_since` has shown no sign of life; zero
+// while it has none.
+Duration without_progress(const EngineLoad& load,
+                          std::optional<TimePoint> busy_since,
+                          TimePoint now);
 
 // Any thread.
 class Node {

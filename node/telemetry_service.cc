@@ -20,6 +20,8 @@ v1::NodeState state_of(NodeState state) {
       return v1::NODE_STATE_READY;
     case NodeState::kDraining:
       return v1::NODE_STATE_DRAINING;
+    case NodeState::kStalled:
+      return v1::NODE_STATE_STALLED;
     case NodeState::kFailed:
       return v1::NODE_STATE_FAILED;
   }
