@@ -19,6 +19,8 @@ namespace {
 struct RawConfig {
   Config config;
   std::string model, random_weights;
+  std::string tls_cert, tls_key, tls_client_ca, tokens_file;
+  std::string reload_interval = format_duration(config.reload_interval);
   std::string kv_memory = std::to_string(config.kv_memory_bytes);
   std::string max_message = std::to_string(config.max_message_bytes);
   std::string max_queue_age = format_duration(config.max_queue_age);
@@ -28,7 +30,7 @@ struct RawConfig {
   std::string progress_limit = format_duration(config.progress_limit);
   std::string connection_age = format_duration(config.max_connection_age);
   std::string connection_grace = format_duration(config.max_connection_grace);
-  std::string reflection = "on", vllm_metrics = "on";
+  std::string reflection = "on", vllm_metrics = "on", orca = "on";
   WeightFlags weights;
 };
 
@@ -58,6 +60,8 @@ void declare_flags(CLI::App& app, RawConfig& raw) {
   app.add_option("--node-id", config.node_id, "Name of this node (default: the host's)")
       ->group(network);
   app.add_option("--reflection", raw.reflection, "gRPC server reflection: on, off")->group(network);
+  app.add_option("--orca", raw.orca, "Load reports in the trailers of answers: on, off")
+      ->group(network);
   app.add_option("--vllm-metrics", raw.vllm_metrics, "vLLM's metric names beside ours: on, off")
       ->group(network);
   app.add_option("--max-message-bytes", raw.max_message, "Largest message, such as 64MiB")
@@ -67,6 +71,21 @@ void declare_flags(CLI::App& app, RawConfig& raw) {
   app.add_option("--max-connection-grace", raw.connection_grace,
                  "What calls on an aged connection may still take")
       ->group(network);
+
+  const std::string security = "TLS and tokens, of --listen alone";
+  app.add_option("--tls-cert", raw.tls_cert, "PEM file: our certificate, then those that vouch")
+      ->group(security);
+  app.add_option("--tls-key", raw.tls_key, "PEM file: its key")->group(security);
+  app.add_option("--tls-client-ca", raw.tls_client_ca,
+                 "PEM file: callers must show a certificate that one of these signed")
+      ->group(security);
+  app.add_option("--tokens-file", raw.tokens_file,
+                 "Callers must send a bearer token of this file; lines of TENANT TOKEN or "
+                 "TENANT sha256:HEX")
+      ->group(security);
+  app.add_option("--reload-interval", raw.reload_interval,
+                 "How often these files are looked at for changes")
+      ->group(security);
 
   app.add_option("--max-batch-tokens", config.max_batch_tokens,
                  "Tokens of one step; 0: 8192, or 512 on a CPU")
@@ -144,6 +163,17 @@ struct Range {
   int64_t value, low, high;
 };
 
+Status check_security(const Config& config) {
+  if (config.tls_cert.empty() != config.tls_key.empty()) {
+    return Status::invalid(config.tls_cert.empty() ? "--tls-cert" : "--tls-key",
+                           "is missing: a certificate and its key are given together");
+  }
+  if (!config.tls_client_ca.empty() && config.tls_cert.empty()) {
+    return Status::invalid("--tls-cert", "is missing: --tls-client-ca is of a listener with TLS");
+  }
+  return {};
+}
+
 Status check_ranges(const Config& config) {
   const std::array ranges = {
       Range{"--threads", config.threads, 0, 4096},
@@ -214,9 +244,16 @@ Result<Config> finish(RawConfig raw) {
   if (!max_message.ok()) return max_message.status();
   config.max_message_bytes = static_cast<int>(std::min<int64_t>(*max_message, INT_MAX));
 
+  config.tls_cert = raw.tls_cert;
+  config.tls_key = raw.tls_key;
+  config.tls_client_ca = raw.tls_client_ca;
+  config.tokens_file = raw.tokens_file;
+
   const std::array steps = {
       read_switch("--reflection", raw.reflection, config.reflection),
+      read_switch("--orca", raw.orca, config.orca),
       read_switch("--vllm-metrics", raw.vllm_metrics, config.vllm_metrics),
+      read_duration("--reload-interval", raw.reload_interval, config.reload_interval),
       read_duration("--max-queue-age", raw.max_queue_age, config.max_queue_age),
       read_duration("--drain-limit", raw.drain_limit, config.drain_limit),
       read_duration("--stall-limit", raw.stall_limit, config.stall_limit),
@@ -229,6 +266,7 @@ Result<Config> finish(RawConfig raw) {
       check_address("--metrics", config.metrics),
       check_address("--admin", config.admin),
       check_ranges(config),
+      check_security(config),
   };
   for (const Status& step : steps) {
     if (!step.ok()) return step;
@@ -280,6 +318,12 @@ std::vector<std::pair<std::string, std::string>> describe(const Config& config) 
       {"metrics", config.metrics},
       {"admin", config.admin},
       {"node-id", config.node_id},
+      {"tls-cert", config.tls_cert.string()},
+      {"tls-key", config.tls_key.string()},
+      {"tls-client-ca", config.tls_client_ca.string()},
+      {"tokens-file", config.tokens_file.string()},
+      {"reload-interval", format_duration(config.reload_interval)},
+      {"orca", config.orca ? "on" : "off"},
       {"reflection", config.reflection ? "on" : "off"},
       {"vllm-metrics", config.vllm_metrics ? "on" : "off"},
       {"max-message-bytes", std::to_string(config.max_message_bytes)},

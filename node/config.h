@@ -32,8 +32,14 @@ struct Config {
   std::string listen = "127.0.0.1:50051";  // HOST:PORT; port 0 picks a free one
   std::string metrics = "127.0.0.1:9464";
   std::string admin = "127.0.0.1:50052";
+  // The public listener's; all empty: plaintext, and whoever reaches it may call.
+  std::filesystem::path tls_cert, tls_key;  // PEM; both or neither
+  std::filesystem::path tls_client_ca;      // PEM: callers must show a certificate of these
+  std::filesystem::path tokens_file;        // see tokens.h
+  Duration reload_interval = std::chrono::seconds(30);  // of looks at those files
   bool reflection = true;
   bool vllm_metrics = true;  // /metrics has vLLM's names too
+  bool orca = true;          // answers carry a load report in their trailers
 
   int max_batch_tokens = 0;     // 0: the engine's choice
   int max_batch_rows = 0;       // 0: the engine's choice

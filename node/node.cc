@@ -13,7 +13,11 @@ Duration without_progress(const EngineLoad& load,
 }
 
 Node::Node(const Config& config, const Clock& clock, Log& log)
-    : config_(config), clock_(clock), log_(log), courier_(clock) {}
+    : config_(config),
+      clock_(clock),
+      log_(log),
+      gate_(config.tokens_file.empty() ? Access::kOpen : Access::kToken),
+      courier_(clock) {}
 
 Node::~Node() = default;
 

@@ -8,6 +8,7 @@
 
 #include "node/config.h"
 #include "node/courier.h"
+#include "node/gate.h"
 #include "node/log.h"
 #include "node/metrics.h"
 #include "node/serving.h"
@@ -33,6 +34,7 @@ class Node {
   [[nodiscard]] Log& log() { return log_; }
   [[nodiscard]] Metrics& metrics() { return metrics_; }
   [[nodiscard]] Courier& courier() { return courier_; }
+  [[nodiscard]] Gate& gate() { return gate_; }
   [[nodiscard]] std::chrono::system_clock::time_point started_at() const { return started_at_; }
 
   // Once.
@@ -54,6 +56,7 @@ class Node {
   Log& log_;
   const std::chrono::system_clock::time_point started_at_ = std::chrono::system_clock::now();
   Metrics metrics_;
+  Gate gate_;
   Courier courier_;                   // outlives the engine, which wakes it
   std::unique_ptr<Serving> serving_;  // set by publish() before published_
   std::atomic<Serving*> published_{nullptr};

@@ -11,6 +11,7 @@
 
 #include "node/admin_service.h"
 #include "node/chat_service.h"
+#include "node/credentials.h"
 #include "node/generation_service.h"
 #include "node/health.h"
 #include "node/metrics_page.h"
@@ -76,13 +77,6 @@ Status cannot_listen(const std::string& flag, const std::string& address) {
                 "; is the port in use, or the host not ours?");
 }
 
-std::vector<std::string> names_of(const std::vector<std::string_view>& stems) {
-  std::vector<std::string> names;
-  names.reserve(stems.size());
-  for (const std::string_view stem : stems) names.push_back("switchyard.v1." + std::string(stem));
-  return names;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::start(Node& node) {
@@ -90,26 +84,37 @@ Result<std::unique_ptr<Server>> Server::start(Node& node) {
   const NodeState state = node.state();
   server->told_ = state;
 
+  Result<std::unique_ptr<Credentials>> credentials =
+      Credentials::load(node.config(), {node.gate(), node.log(), node.metrics()});
+  if (!credentials.ok()) return credentials.status();
+  server->credentials_ = std::move(*credentials);
+
   Listener& open = server->public_;
   open.services.push_back(make_generation_service(node));
   open.services.push_back(make_chat_service(node));
   open.services.push_back(make_model_service(node));
   open.services.push_back(make_telemetry_service(node));
-  open.health = std::make_unique<HealthService>(
-      names_of({"GenerationService", "ChatService", "ModelService", "TelemetryService"}), state);
+  std::vector<std::string_view> names = {kGenerationService, kChatService, kModelService,
+                                         kTelemetryService};
+  RpcTable& rpcs = node.metrics().rpcs;
+  open.health = std::make_unique<HealthService>(rpcs, names, state);
 
-  // Health is here too, so that probes need not go through the public listener.
+  // Health is here too, so that probes need not go through the public listener: kubelet's cannot do
+  // TLS.
   Listener& admin = server->admin_;
   admin.services.push_back(make_admin_service(node));
-  admin.health =
-      std::make_unique<HealthService>(names_of({"GenerationService", "ChatService", "ModelService",
-                                                "TelemetryService", "AdminService"}),
-                                      state);
+  names.push_back(kAdminService);
+  admin.health = std::make_unique<HealthService>(rpcs, names, state);
 
-  if (Status status = server->listen(open, "--listen", node.config().listen); !status.ok()) {
+  std::shared_ptr<grpc::ServerCredentials> plain = grpc::InsecureServerCredentials();
+  std::shared_ptr<grpc::ServerCredentials> secure = server->credentials_->tls();
+  if (Status status = server->listen(
+          open, {"--listen", node.config().listen, secure != nullptr ? secure : plain});
+      !status.ok()) {
     return status;
   }
-  if (Status status = server->listen(admin, "--admin", node.config().admin); !status.ok()) {
+  if (Status status = server->listen(admin, {"--admin", node.config().admin, plain});
+      !status.ok()) {
     return status;
   }
   if (Status status = server->expose_metrics(); !status.ok()) return status;
@@ -117,17 +122,17 @@ Result<std::unique_ptr<Server>> Server::start(Node& node) {
   return server;
 }
 
-Status Server::listen(Listener& listener, const std::string& flag, const std::string& address) {
+Status Server::listen(Listener& listener, const ListenAt& at) {
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(at.address, at.credentials, &port);
   set_limits(builder, node_.config());
   builder.SetOption(std::make_unique<ReflectionIf>(node_.config().reflection));
   for (const auto& service : listener.services) builder.RegisterService(service.get());
   builder.RegisterService(listener.health.get());
   listener.server = builder.BuildAndStart();
-  if (listener.server == nullptr || port == 0) return cannot_listen(flag, address);
-  listener.address = with_port(address, port);
+  if (listener.server == nullptr || port == 0) return cannot_listen(at.flag, at.address);
+  listener.address = with_port(at.address, port);
   return {};
 }
 
@@ -136,6 +141,10 @@ Status Server::expose_metrics() {
     const Serving* serving = node.serving();
     if (serving == nullptr) return std::nullopt;
     return serving->engine->load();
+  };
+  const auto in_flight = [&node = node_] {
+    const Serving* serving = node.serving();
+    return serving == nullptr ? 0 : serving->admission.in_flight();
   };
   const auto facts = [&node = node_]() -> std::optional<ServedFacts> {
     const Serving* serving = node.serving();
@@ -150,11 +159,15 @@ Status Server::expose_metrics() {
                        .kv_type = std::string(name_of(engine.options().kv_type))};
   };
   page_ = std::make_shared<MetricsPage>(
-      node_.metrics(), MetricsPage::Sources{.model_name = node_.config().model_name,
-                                            .vllm_names = node_.config().vllm_metrics,
-                                            .state = [&node = node_] { return node.state(); },
-                                            .load = load,
-                                            .facts = facts});
+      node_.metrics(),
+      MetricsPage::Sources{.model_name = node_.config().model_name,
+                           .vllm_names = node_.config().vllm_metrics,
+                           .credentials = {.certificate = !node_.config().tls_cert.empty(),
+                                           .tokens = !node_.config().tokens_file.empty()},
+                           .state = [&node = node_] { return node.state(); },
+                           .in_flight = in_flight,
+                           .load = load,
+                           .facts = facts});
   const std::string& address = node_.config().metrics;
   try {
     // Connections that say nothing hold one of few threads, and not for long.

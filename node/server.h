@@ -15,6 +15,7 @@
 
 namespace grpc {
 class Server;
+class ServerCredentials;
 class Service;
 }  // namespace grpc
 namespace prometheus {
@@ -23,6 +24,7 @@ class Exposer;
 
 namespace switchyard {
 
+class Credentials;
 class HealthService;
 class MetricsPage;
 class Node;
@@ -54,11 +56,17 @@ class Server {
   };
 
   explicit Server(Node& node);
-  Status listen(Listener& listener, const std::string& flag, const std::string& address);
+  struct ListenAt {
+    std::string flag;
+    std::string address;
+    std::shared_ptr<grpc::ServerCredentials> credentials;
+  };
+  Status listen(Listener& listener, const ListenAt& at);
   Status expose_metrics();
   void watch();
 
   Node& node_;
+  std::unique_ptr<Credentials> credentials_;  // outlives the listeners
   Listener public_, admin_;
   std::shared_ptr<MetricsPage> page_;
   std::unique_ptr<prometheus::Exposer> exposer_;

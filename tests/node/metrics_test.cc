@@ -17,7 +17,9 @@ std::string page_of(const Metrics& metrics, bool vllm_names) {
   load.kv_blocks_free = 4;
   const MetricsPage page(metrics, {.model_name = "tiny",
                                    .vllm_names = vllm_names,
+                                   .credentials = {},
                                    .state = [] { return NodeState::kReady; },
+                                   .in_flight = [] { return 5; },
                                    .load = [load] { return load; },
                                    .facts = [] { return ServedFacts(); }});
   return prometheus::TextSerializer().Serialize(page.Collect());
