@@ -134,6 +134,10 @@ Outbox::Item AnswerCall::take() {
 
 grpc::Status AnswerCall::seal(const Status& status) {
   meter_.ended(status.code());
+  if (parts_.node.config().orca) {
+    std::string report = parts_.node.load_reporter().serialized();
+    if (!report.empty()) parts_.context.AddTrailingMetadata("endpoint-load-metrics-bin", report);
+  }
   return to_grpc(status, parts_.context);
 }
 

@@ -32,6 +32,13 @@ Status Node::starting() {
                       "this node is loading its model");
 }
 
+void Node::refresh_load_report() {
+  if (const Serving* serving = this->serving()) {
+    load_reporter_.refresh(clock_.now(), serving->engine->load(),
+                           serving->engine->options().max_batch_rows, metrics_);
+  }
+}
+
 void Node::drain() {
   if (Serving* serving = this->serving()) {
     serving->admission.drain();

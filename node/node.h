@@ -9,6 +9,7 @@
 #include "node/config.h"
 #include "node/courier.h"
 #include "node/gate.h"
+#include "node/load_report.h"
 #include "node/log.h"
 #include "node/metrics.h"
 #include "node/serving.h"
@@ -35,6 +36,9 @@ class Node {
   [[nodiscard]] Metrics& metrics() { return metrics_; }
   [[nodiscard]] Courier& courier() { return courier_; }
   [[nodiscard]] Gate& gate() { return gate_; }
+  [[nodiscard]] const LoadReporter& load_reporter() const { return load_reporter_; }
+  // By one thread, now and then, once a model is served.
+  void refresh_load_report();
   [[nodiscard]] std::chrono::system_clock::time_point started_at() const { return started_at_; }
 
   // Once.
@@ -57,6 +61,7 @@ class Node {
   const std::chrono::system_clock::time_point started_at_ = std::chrono::system_clock::now();
   Metrics metrics_;
   Gate gate_;
+  LoadReporter load_reporter_;
   Courier courier_;                   // outlives the engine, which wakes it
   std::unique_ptr<Serving> serving_;  // set by publish() before published_
   std::atomic<Serving*> published_{nullptr};

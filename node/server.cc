@@ -1,5 +1,6 @@
 #include "node/server.h"
 
+#include <grpcpp/ext/channelz_service_plugin.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/impl/server_builder_option.h>
 #include <grpcpp/server.h>
@@ -17,34 +18,41 @@
 #include "node/metrics_page.h"
 #include "node/model_service.h"
 #include "node/node.h"
+#include "node/orca_service.h"
 #include "node/telemetry_service.h"
 
 namespace switchyard {
 namespace {
 
-constexpr auto kWatchInterval = std::chrono::milliseconds(100);
+constexpr auto kWatchInterval = std::chrono::milliseconds(50);
 constexpr int kMaxConcurrentStreams = 4096;  // admission refuses long before, and says why
-constexpr int kMinClientPingMilliseconds = 10'000;
+// Clients are told to ping each 10 s at most. One that pings ten times a second, as some do, is no
+// reason to break its streams; one that pings faster still is.
+constexpr int kMinClientPingMilliseconds = 50;
 constexpr int kKeepaliveMilliseconds = 60'000;
 constexpr int kKeepaliveTimeoutMilliseconds = 20'000;
 
-// Reflection for this server, if it is wanted. The library puts it into every server by itself,
-// just by being linked.
-class ReflectionIf final : public grpc::ServerBuilderOption {
+// Which of the library's services this server gets. Linked, they put themselves into every one.
+class LibraryServices final : public grpc::ServerBuilderOption {
  public:
-  explicit ReflectionIf(bool wanted) : wanted_(wanted) {}
+  struct Wanted {
+    bool reflection = false;
+    bool channelz = false;
+  };
+  explicit LibraryServices(Wanted wanted) : wanted_(wanted) {}
 
   void UpdateArguments(grpc::ChannelArguments* /*arguments*/) override {}
   void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
-    std::erase_if(*plugins, [](const std::unique_ptr<grpc::ServerBuilderPlugin>& plugin) {
-      return dynamic_cast<const Plugin*>(plugin.get()) != nullptr;
+    std::erase_if(*plugins, [this](const std::unique_ptr<grpc::ServerBuilderPlugin>& plugin) {
+      if (plugin->name() == "channelz_service") return !wanted_.channelz;
+      return dynamic_cast<const Reflection*>(plugin.get()) != nullptr;
     });
-    if (wanted_) plugins->push_back(std::make_unique<Plugin>());
+    if (wanted_.reflection) plugins->push_back(std::make_unique<Reflection>());
   }
 
  private:
-  using Plugin = grpc::reflection::ProtoServerReflectionPlugin;
-  const bool wanted_;
+  using Reflection = grpc::reflection::ProtoServerReflectionPlugin;
+  const Wanted wanted_;
 };
 
 int milliseconds(Duration duration) {
@@ -59,6 +67,7 @@ void set_limits(grpc::ServerBuilder& builder, const Config& config) {
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxConcurrentStreams);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinClientPingMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 1);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMilliseconds);
@@ -80,6 +89,7 @@ Status cannot_listen(const std::string& flag, const std::string& address) {
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::start(Node& node) {
+  grpc::channelz::experimental::InitChannelzService();  // of servers built from now on
   std::unique_ptr<Server> server(new Server(node));
   const NodeState state = node.state();
   server->told_ = state;
@@ -97,6 +107,10 @@ Result<std::unique_ptr<Server>> Server::start(Node& node) {
   std::vector<std::string_view> names = {kGenerationService, kChatService, kModelService,
                                          kTelemetryService};
   RpcTable& rpcs = node.metrics().rpcs;
+  auto orca = std::make_unique<OrcaService>(node.load_reporter(), rpcs, node.clock());
+  server->orca_ = orca.get();
+  open.services.push_back(std::move(orca));
+  names.push_back(kOrcaService);
   open.health = std::make_unique<HealthService>(rpcs, names, state);
 
   // Health is here too, so that probes need not go through the public listener: kubelet's cannot do
@@ -127,7 +141,8 @@ Status Server::listen(Listener& listener, const ListenAt& at) {
   int port = 0;
   builder.AddListeningPort(at.address, at.credentials, &port);
   set_limits(builder, node_.config());
-  builder.SetOption(std::make_unique<ReflectionIf>(node_.config().reflection));
+  builder.SetOption(std::make_unique<LibraryServices>(LibraryServices::Wanted{
+      .reflection = node_.config().reflection, .channelz = &listener == &admin_}));
   for (const auto& service : listener.services) builder.RegisterService(service.get());
   builder.RegisterService(listener.health.get());
   listener.server = builder.BuildAndStart();
@@ -200,6 +215,8 @@ void Server::refresh_health() {
 void Server::watch() {
   while (true) {
     refresh_health();
+    node_.refresh_load_report();
+    orca_->tick();
     std::unique_lock lock(mutex_);
     if (stop_watching_.wait_for(lock, kWatchInterval, [this] { return stopping_; })) return;
   }
@@ -215,6 +232,7 @@ void Server::stop(std::chrono::milliseconds grace) {
   for (Listener* listener : {&public_, &admin_}) {
     if (listener->health != nullptr) listener->health->end_watches();
   }
+  if (orca_ != nullptr) orca_->end_streams();
   const auto deadline = std::chrono::system_clock::now() + grace;
   for (Listener* listener : {&public_, &admin_}) {
     if (listener->server != nullptr) listener->server->Shutdown(deadline);

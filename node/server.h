@@ -28,6 +28,7 @@ class Credentials;
 class HealthService;
 class MetricsPage;
 class Node;
+class OrcaService;
 
 class Server {
  public:
@@ -68,6 +69,7 @@ class Server {
   Node& node_;
   std::unique_ptr<Credentials> credentials_;  // outlives the listeners
   Listener public_, admin_;
+  OrcaService* orca_ = nullptr;  // one of public_'s services
   std::shared_ptr<MetricsPage> page_;
   std::unique_ptr<prometheus::Exposer> exposer_;
   std::string metrics_address_;
