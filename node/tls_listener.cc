@@ -43,8 +43,10 @@ grpc_ssl_certificate_config_reload_status TlsListener::fetch(
   if (!std::exchange(listener.is_new_, false)) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
   const CertificateFiles& files = listener.files_;
   const grpc_ssl_pem_key_cert_pair pair = {files.key.c_str(), files.chain.c_str()};
-  *config = grpc_ssl_server_certificate_config_create(
-      files.client_authorities.empty() ? nullptr : files.client_authorities.c_str(), &pair, 1);
+  // gRPC 1.51 insists on authorities even where it never asks a caller for a certificate.
+  const std::string& authorities =
+      files.client_authorities.empty() ? files.chain : files.client_authorities;
+  *config = grpc_ssl_server_certificate_config_create(authorities.c_str(), &pair, 1);
   return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
 }
 

@@ -13,16 +13,16 @@ namespace switchyard {
 
 // All PEM, not names of files.
 struct TlsOptions {
-  std::string authorities;  // who vouches for the node; empty: whom this system trusts
-  std::string certificate;  // of this client, with its key; both empty: it shows none
-  std::string key;
-  std::string server_name;  // what the node's certificate must say; empty: the target's host
+  std::string authorities = {};  // who vouches for the node; empty: whom this system trusts
+  std::string certificate = {};  // of this client, with its key; both empty: it shows none
+  std::string key = {};
+  std::string server_name = {};  // what the node's certificate must say; empty: the target's host
 };
 
 struct ChannelOptions {
   std::string target = "127.0.0.1:50051";  // host:port, or any name that gRPC resolves
-  std::optional<TlsOptions> tls;           // unset: plaintext
-  std::string token;                       // sent with every call of the channel; empty: none
+  std::optional<TlsOptions> tls = {};      // unset: plaintext
+  std::string token = {};                  // sent with every call of the channel; empty: none
   // A dead node is noticed within interval + timeout, even while it computes in silence.
   std::chrono::milliseconds keepalive_interval{30'000};
   std::chrono::milliseconds keepalive_timeout{20'000};
