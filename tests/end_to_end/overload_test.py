@@ -1,0 +1,122 @@
+"""Twice the load that a node can serve: its queue stays bounded, who is refused learns when to come
+back, what it serves does not shrink, its memory does not grow.
+
+    overload_test.py [--seconds 60]      CI runs it for ten
+"""
+import argparse
+import statistics
+import sys
+import threading
+import time
+import unittest
+
+import grpc
+
+from api import details, v1
+from node_process import NodeProcess, greedy
+
+ROWS, QUEUE = 8, 16
+SECONDS = 10
+# Of a minute; over less, whatever else the machine does moves the figures more.
+LEAST_SHARE, LEAST_SHARE_OF_A_SHORT_RUN = 0.9, 0.8
+
+
+class Asker:
+    """Unary calls that run side by side; what became of them is counted as they end."""
+
+    def __init__(self, node):
+        self.node = node
+        self.lock = threading.Lock()
+        self.open = 0
+        self.done, self.refusals, self.others = 0, [], []
+        self.ended = threading.Condition(self.lock)
+
+    def ask(self):
+        with self.lock:
+            self.open += 1
+        self.node.generation.Generate.future(greedy("a story of", 48, ignore_eos=True),
+                                             timeout=60).add_done_callback(self.on_end)
+
+    def on_end(self, call):
+        with self.lock:
+            self.open -= 1
+            if call.code() == grpc.StatusCode.OK:
+                self.done += 1
+            elif call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+                self.refusals.append(call)
+            else:
+                self.others.append(call.code())
+            self.ended.notify_all()
+
+    def wait_until_open_below(self, limit):
+        with self.lock:
+            if not self.ended.wait_for(lambda: self.open < limit, timeout=60):
+                raise AssertionError("calls do not end")
+
+
+def resident_bytes(node):
+    with open(f"/proc/{node.process.pid}/statm", encoding="ascii") as statm:
+        return int(statm.read().split()[1]) * 4096
+
+
+def capacity(node, seconds):
+    """Answers per second when there is always one to begin and none is refused."""
+    asker = Asker(node)
+    began = time.monotonic()
+    while time.monotonic() - began < seconds:
+        asker.wait_until_open_below(ROWS + QUEUE // 2)
+        asker.ask()
+    done, took = asker.done, time.monotonic() - began
+    asker.wait_until_open_below(1)
+    return done / took
+
+
+class OverloadTest(unittest.TestCase):
+    def test_twice_the_load_it_can_serve(self):
+        with NodeProcess("--max-batch-rows", str(ROWS), "--max-queue", str(QUEUE), "--threads", "1",
+                         "--log-level", "warn") as node:
+            capacity(node, 2)
+            before = capacity(node, 4)
+            asker = Asker(node)
+            memory, waiting = [], []
+            step = 0.25
+            next_look, began, asked = 0, time.monotonic(), 0
+            while (passed := time.monotonic() - began) < SECONDS:
+                while asked < 2 * before * passed:
+                    asker.ask()
+                    asked += 1
+                if passed >= next_look:
+                    next_look += step
+                    waiting.append(node.load().waiting)
+                    memory.append(resident_bytes(node))
+                time.sleep(0.002)
+            goodput = asker.done / (time.monotonic() - began)
+            asker.wait_until_open_below(1)
+            after = capacity(node, 4)
+            node.wait_until_idle()
+
+        peak = statistics.mean((before, after))
+        settled = memory[len(memory) // 5:]  # allocators fill their pools first
+        growth = settled[-1] - settled[0]
+        print(f"peak {peak:.1f}/s ({before:.1f} before, {after:.1f} after), asked {asked / SECONDS:.1f}/s for "
+              f"{SECONDS} s: goodput {goodput:.1f}/s = {goodput / peak:.0%}, {len(asker.refusals)} refused, "
+              f"queue at most {max(waiting)} of {QUEUE}, memory {settled[0] >> 20} -> {settled[-1] >> 20} MiB")
+        self.assertEqual(asker.others, [])
+        self.assertLessEqual(max(waiting), QUEUE)
+        self.assertGreater(len(asker.refusals), 0.1 * asked)
+        for call in asker.refusals[:: max(1, len(asker.refusals) // 50)]:
+            self.assertEqual(details(call, "google.rpc.ErrorInfo")[0].reason, "QUEUE_FULL")
+            delay = details(call, "google.rpc.RetryInfo")[0].retry_delay.ToMilliseconds()
+            self.assertGreater(delay, 0)
+            self.assertIn(("grpc-retry-pushback-ms", str(delay)), list(call.trailing_metadata()))
+        self.assertLess(growth, 16 << 20)
+        least = LEAST_SHARE if SECONDS >= 60 else LEAST_SHARE_OF_A_SHORT_RUN
+        self.assertGreaterEqual(goodput, least * peak)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=int, default=SECONDS)
+    known, rest = parser.parse_known_args()
+    SECONDS = min(known.seconds, 60)
+    unittest.main(argv=[sys.argv[0], *rest], verbosity=2)
