@@ -34,7 +34,7 @@ class RateWindow {
 
 class LoadReporter {
  public:
-  // One thread. `rows`: how many sequences run at once.
+  // One caller at a time. `rows`: how many sequences run at once.
   void refresh(TimePoint now, const EngineLoad& load, int rows, const Metrics& metrics);
 
   // The last one, serialized; empty before the first. Any thread.

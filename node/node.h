@@ -37,7 +37,7 @@ class Node {
   [[nodiscard]] Courier& courier() { return courier_; }
   [[nodiscard]] Gate& gate() { return gate_; }
   [[nodiscard]] const LoadReporter& load_reporter() const { return load_reporter_; }
-  // By one thread, now and then, once a model is served.
+  // One caller at a time, now and then. Does nothing while the node starts.
   void refresh_load_report();
   [[nodiscard]] std::chrono::system_clock::time_point started_at() const { return started_at_; }
 

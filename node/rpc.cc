@@ -20,6 +20,14 @@ bool may_end_with(RpcKind kind, Code code) {
   }
 }
 
+uint64_t calls_begun(const RpcTable& rpcs) {
+  uint64_t begun = 0;
+  for (size_t i = 0; i < kRpcs.size(); ++i) {
+    if (kRpcs[i].access == Access::kToken) begun += rpcs[i].started;
+  }
+  return begun;
+}
+
 RpcMeter::RpcMeter(RpcTable& table, Rpc rpc) : counts_(table[static_cast<size_t>(rpc)]) {
   ++counts_.started;
   ++counts_.open;

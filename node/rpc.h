@@ -109,6 +109,9 @@ struct RpcCounts {
 };
 using RpcTable = std::array<RpcCounts, kRpcs.size()>;
 
+// Calls begun so far, but for those of probes, balancers and operators.
+uint64_t calls_begun(const RpcTable& rpcs);
+
 // Counts one call from here to its destruction. One thread at a time.
 class RpcMeter {
  public:

@@ -202,9 +202,10 @@ Server::Server(Node& node) : node_(node) {}
 
 Server::~Server() { stop(std::chrono::milliseconds(0)); }
 
-void Server::refresh_health() {
+void Server::refresh() {
   const NodeState state = node_.state();
   std::lock_guard lock(mutex_);
+  node_.refresh_load_report();
   if (state == told_) return;
   told_ = state;
   node_.log().info("state", {{"now", kNodeStateNames[static_cast<size_t>(state)]}});
@@ -214,8 +215,7 @@ void Server::refresh_health() {
 
 void Server::watch() {
   while (true) {
-    refresh_health();
-    node_.refresh_load_report();
+    refresh();
     orca_->tick();
     std::unique_lock lock(mutex_);
     if (stop_watching_.wait_for(lock, kWatchInterval, [this] { return stopping_; })) return;

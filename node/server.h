@@ -42,8 +42,8 @@ class Server {
   [[nodiscard]] const std::string& admin_address() const { return admin_.address; }
   [[nodiscard]] const std::string& metrics_address() const { return metrics_address_; }
 
-  // Health learns the node's state now instead of at the watchdog's next look.
-  void refresh_health();
+  // Health and the load report learn the node's state now instead of at the watchdog's next look.
+  void refresh();
 
   // No new calls; ends health streams; calls still open after `grace` are cut. Once.
   void stop(std::chrono::milliseconds grace);

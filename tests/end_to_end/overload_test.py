@@ -16,6 +16,7 @@ from api import details, v1
 from node_process import NodeProcess, greedy
 
 ROWS, QUEUE = 8, 16
+TOKENS = 200  # enough that this process, on the same cores, costs little beside the answers
 SECONDS = 10
 # Of a minute; over less, whatever else the machine does moves the figures more.
 LEAST_SHARE, LEAST_SHARE_OF_A_SHORT_RUN = 0.9, 0.8
@@ -34,7 +35,7 @@ class Asker:
     def ask(self):
         with self.lock:
             self.open += 1
-        self.node.generation.Generate.future(greedy("a story of", 48, ignore_eos=True),
+        self.node.generation.Generate.future(greedy("a story of", TOKENS, ignore_eos=True),
                                              timeout=60).add_done_callback(self.on_end)
 
     def on_end(self, call):

@@ -58,7 +58,7 @@ void TestNode::load_on(MadeBackend backend) {
   auto serving = Serving::load_on(std::move(backend), config_, clock_, node_->metrics());
   CHECK_OK(serving);
   node_->publish(std::move(*serving));
-  server_->refresh_health();
+  server_->refresh();
 }
 
 TestNode::~TestNode() {
