@@ -95,8 +95,8 @@ class OverloadTest(unittest.TestCase):
     def test_twice_the_load_it_can_serve(self):
         with NodeProcess("--max-batch-rows", str(ROWS), "--max-queue", str(QUEUE), "--threads", "1",
                          "--log-level", "warn") as node:
-            capacity(node, 2)
-            before = capacity(node, 4)
+            capacity(node, 1)
+            before = capacity(node, 3)
             asker = Asker(node)
             rates = Rates(node, asker)
             memory, waiting = [], []
@@ -114,7 +114,7 @@ class OverloadTest(unittest.TestCase):
                 time.sleep(0.002)
             goodput = rates.so_far()
             asker.wait_until_open_below(1)
-            after = capacity(node, 4)
+            after = capacity(node, 3)
             node.wait_until_idle()
 
         peaks = [statistics.mean(rate) for rate in zip(before, after)]
