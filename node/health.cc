@@ -20,8 +20,11 @@ bool is_healthy(std::string_view service, NodeState state) {
 // One Watch stream. All of it is guarded by the service's lock; deletes itself when gRPC is done.
 class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheckResponse> {
  public:
-  Watcher(HealthService& health, std::string service)
-      : health_(health), meter_(health.rpcs_, Rpc::kHealthWatch), service_(std::move(service)) {
+  Watcher(HealthService& health, const HealthCheckRequest& request)
+      : health_(health),
+        meter_(health.rpcs_, Rpc::kHealthWatch),
+        service_(request.service().substr(0, kMaxServiceNameBytes)) {
+    meter_.received(request.ByteSizeLong());
     std::lock_guard lock(health_.mutex_);
     health_.watchers_.insert(this);
     tell();
@@ -129,10 +132,11 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* cont
 }
 
 grpc::ServerUnaryReactor* HealthService::List(grpc::CallbackServerContext* context,
-                                              const HealthListRequest* /*request*/,
+                                              const HealthListRequest* request,
                                               HealthListResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   RpcMeter meter(rpcs_, Rpc::kHealthList);
+  meter.received(request->ByteSizeLong());
   {
     std::lock_guard lock(mutex_);
     for (const auto& [service, healthy] : healthy_) {
@@ -147,7 +151,7 @@ grpc::ServerUnaryReactor* HealthService::List(grpc::CallbackServerContext* conte
 
 grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(
     grpc::CallbackServerContext* /*context*/, const HealthCheckRequest* request) {
-  return new Watcher(*this, request->service().substr(0, kMaxServiceNameBytes));
+  return new Watcher(*this, *request);
 }
 
 }  // namespace switchyard

@@ -213,7 +213,7 @@ void write_steps(Page& page, const Metrics& metrics) {
                    static_cast<double>(metrics.steps));
 }
 
-void write_node(Page& page, const Metrics& metrics, NodeState state) {
+void write_node(Page& page, const Metrics& metrics, NodeState state, const std::string& backends) {
   page.one_counter({"stream_backpressure_seconds_total", "Time that outboxes were full", ""},
                    seconds(Duration(metrics.backpressure_nanoseconds)));
   page.one_counter({"stream_coalesced_total", "Additions merged because a reader was slow", ""},
@@ -226,7 +226,7 @@ void write_node(Page& page, const Metrics& metrics, NodeState state) {
   page.gauge(metrics.load_seconds, {{"phase", "load"}});
   page.gauge(metrics.warm_up_seconds, {{"phase", "warm_up"}});
   page.family({"build_info", "What is running", ""}, MetricType::Gauge);
-  page.gauge(1, {{"version", kVersion}});
+  page.gauge(1, {{"version", kVersion}, {"backends", backends}});
 }
 
 }  // namespace
@@ -247,7 +247,7 @@ std::vector<MetricFamily> MetricsPage::Collect() const {
   write_latencies(page, metrics_);
   write_rpcs(page, metrics_.rpcs);
   write_steps(page, metrics_);
-  write_node(page, metrics_, sources_.state());
+  write_node(page, metrics_, sources_.state(), sources_.backends);
   write_credentials(page, metrics_, sources_.credentials);
   return page.take();
 }

@@ -37,6 +37,7 @@ class MetricsPage final : public prometheus::Collectable {
  public:
   struct Sources {
     std::string model_name;
+    std::string backends;  // that were built, with commas between
     bool vllm_names = true;
     CredentialsInUse credentials;
     std::function<NodeState()> state;

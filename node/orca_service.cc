@@ -29,11 +29,12 @@ Duration interval_of(const OrcaLoadReportRequest& request) {
 // One stream. All of it is guarded by the service's lock; deletes itself when gRPC is done.
 class OrcaService::Listener final : public grpc::ServerWriteReactor<OrcaLoadReport> {
  public:
-  Listener(OrcaService& service, Duration interval)
+  Listener(OrcaService& service, const OrcaLoadReportRequest& request)
       : service_(service),
         meter_(service.rpcs_, Rpc::kStreamCoreMetrics),
-        interval_(interval),
+        interval_(interval_of(request)),
         due_(service.clock_.now()) {
+    meter_.received(request.ByteSizeLong());
     std::lock_guard lock(service_.mutex_);
     service_.listeners_.insert(this);
     if (service_.ended_) {
@@ -105,7 +106,7 @@ void OrcaService::end_streams() {
 
 grpc::ServerWriteReactor<OrcaLoadReport>* OrcaService::StreamCoreMetrics(
     grpc::CallbackServerContext* /*context*/, const OrcaLoadReportRequest* request) {
-  return new Listener(*this, interval_of(*request));
+  return new Listener(*this, *request);
 }
 
 }  // namespace switchyard

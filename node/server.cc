@@ -10,6 +10,7 @@
 #include <exception>
 #include <utility>
 
+#include "kernels/make_backend.h"
 #include "node/admin_service.h"
 #include "node/chat_service.h"
 #include "node/credentials.h"
@@ -79,6 +80,12 @@ void set_limits(grpc::ServerBuilder& builder, const Config& config) {
 
 std::string with_port(const std::string& address, int port) {
   return address.substr(0, address.rfind(':') + 1) + std::to_string(port);
+}
+
+std::string built_backends() {
+  std::string all;
+  for (const std::string& name : backend_names()) all += (all.empty() ? "" : ",") + name;
+  return all;
 }
 
 Status cannot_listen(const std::string& flag, const std::string& address) {
@@ -176,6 +183,7 @@ Status Server::expose_metrics() {
   page_ = std::make_shared<MetricsPage>(
       node_.metrics(),
       MetricsPage::Sources{.model_name = node_.config().model_name,
+                           .backends = built_backends(),
                            .vllm_names = node_.config().vllm_metrics,
                            .credentials = {.certificate = !node_.config().tls_cert.empty(),
                                            .tokens = !node_.config().tokens_file.empty()},

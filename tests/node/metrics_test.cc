@@ -21,6 +21,7 @@ std::string page_of(const Metrics& metrics, bool vllm_names, CredentialsInUse cr
   load.kv_blocks_total = 10;
   load.kv_blocks_free = 4;
   const MetricsPage page(metrics, {.model_name = "tiny",
+                                   .backends = "cpu",
                                    .vllm_names = vllm_names,
                                    .credentials = credentials,
                                    .state = [] { return NodeState::kReady; },
