@@ -4,7 +4,6 @@ back, what it serves does not shrink, its memory does not grow.
     overload_test.py [--seconds 60]      CI runs it for ten
 """
 import argparse
-import os
 import statistics
 import sys
 import threading
@@ -66,16 +65,11 @@ class Rates:
 
     def __init__(self, node, asker):
         self.node, self.asker = node, asker
-        self.began, self.processor_began = time.monotonic(), self.processor_seconds()
-
-    def processor_seconds(self):
-        with open(f"/proc/{self.node.process.pid}/stat", encoding="ascii") as stat:
-            user, system = stat.read().rsplit(")", 1)[1].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        self.began, self.processor_began = time.monotonic(), node.processor_seconds()
 
     def so_far(self):
         return (self.asker.done / (time.monotonic() - self.began),
-                self.asker.done / (self.processor_seconds() - self.processor_began))
+                self.asker.done / (self.node.processor_seconds() - self.processor_began))
 
 
 def capacity(node, seconds):
