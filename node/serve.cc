@@ -113,7 +113,8 @@ int serve(const Config& config) {
                       {"max_batch_tokens", (*serving)->engine->options().max_batch_tokens},
                       {"max_batch_rows", (*serving)->engine->options().max_batch_rows},
                       {"kv_blocks", (*serving)->engine->load().kv_blocks_total},
-                      {"seconds", node.metrics().load_seconds.load()}});
+                      {"seconds", node.metrics().load_seconds.load()},
+                      {"warm_up_seconds", node.metrics().warm_up_seconds.load()}});
   node.publish(std::move(*serving));
   loaded = true;
   (*server)->refresh();
