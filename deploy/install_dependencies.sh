@@ -16,6 +16,7 @@ build=(
   libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev protobuf-compiler  # the API
   prometheus-cpp-dev libspdlog-dev                                        # metrics, log
   libcli11-dev nlohmann-json3-dev                                         # flags, configuration
+  libssl-dev                                                              # TLS, tokens
   libpcre2-dev libutf8proc-dev                                            # tokenizer
   libhwy-dev                                                              # CPU kernels
   curl                                                                    # quickstart reads /metrics
@@ -23,6 +24,7 @@ build=(
 run_tests=(
   libgtest-dev libgmock-dev
   python3 python3-grpcio python3-protobuf  # the end-to-end tests drive programs from Python
+  openssl                                  # they make certificates with it
   clang-format-14                          # the version that the format is pinned to
 )
 explore=(clang clang-tidy libclang-rt-dev)

@@ -20,8 +20,11 @@ bool is_healthy(std::string_view service, NodeState state) {
 // One Watch stream. All of it is guarded by the service's lock; deletes itself when gRPC is done.
 class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheckResponse> {
  public:
-  Watcher(HealthService& health, std::string service)
-      : health_(health), service_(std::move(service)) {
+  Watcher(HealthService& health, const HealthCheckRequest& request)
+      : health_(health),
+        meter_(health.rpcs_, Rpc::kHealthWatch),
+        service_(request.service().substr(0, kMaxServiceNameBytes)) {
+    meter_.received(request.ByteSizeLong());
     std::lock_guard lock(health_.mutex_);
     health_.watchers_.insert(this);
     tell();
@@ -36,11 +39,13 @@ class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheck
     told_ = status;
     message_.set_status(status);
     writing_ = true;
+    meter_.sent(message_.ByteSizeLong());
     StartWrite(&message_);
   }
   void end(const grpc::Status& status) {
     if (ended_) return;
     ended_ = true;
+    meter_.ended(static_cast<Code>(status.error_code()));
     Finish(status);
   }
 
@@ -67,6 +72,7 @@ class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheck
   }
 
   HealthService& health_;
+  RpcMeter meter_;
   const std::string service_;
   HealthCheckResponse message_;
   std::optional<ServingStatus> told_;
@@ -74,9 +80,12 @@ class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheck
   bool ended_ = false;
 };
 
-HealthService::HealthService(const std::vector<std::string>& services, NodeState state) {
+HealthService::HealthService(RpcTable& rpcs,
+                             const std::vector<std::string_view>& services,
+                             NodeState state)
+    : rpcs_(rpcs) {
   for (const char* name : {"", "startup", "readiness", "liveness"}) healthy_[name] = false;
-  for (const std::string& name : services) healthy_[name] = false;
+  for (const std::string_view name : services) healthy_[std::string(name)] = false;
   set(state);
 }
 
@@ -106,12 +115,16 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* cont
                                                const HealthCheckRequest* request,
                                                HealthCheckResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  RpcMeter meter(rpcs_, Rpc::kHealthCheck);
+  meter.received(request->ByteSizeLong());
   ServingStatus status{};
   {
     std::lock_guard lock(mutex_);
     status = status_of(request->service());
   }
   response->set_status(status);
+  meter.sent(response->ByteSizeLong());
+  meter.ended(status == HealthCheckResponse::SERVICE_UNKNOWN ? Code::kNotFound : Code::kOk);
   reactor->Finish(status == HealthCheckResponse::SERVICE_UNKNOWN
                       ? grpc::Status(grpc::StatusCode::NOT_FOUND, "unknown service")
                       : grpc::Status::OK);
@@ -119,22 +132,26 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* cont
 }
 
 grpc::ServerUnaryReactor* HealthService::List(grpc::CallbackServerContext* context,
-                                              const HealthListRequest* /*request*/,
+                                              const HealthListRequest* request,
                                               HealthListResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  RpcMeter meter(rpcs_, Rpc::kHealthList);
+  meter.received(request->ByteSizeLong());
   {
     std::lock_guard lock(mutex_);
     for (const auto& [service, healthy] : healthy_) {
       (*response->mutable_statuses())[service].set_status(status_of(service));
     }
   }
+  meter.sent(response->ByteSizeLong());
+  meter.ended(Code::kOk);
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }
 
 grpc::ServerWriteReactor<HealthCheckResponse>* HealthService::Watch(
     grpc::CallbackServerContext* /*context*/, const HealthCheckRequest* request) {
-  return new Watcher(*this, request->service().substr(0, kMaxServiceNameBytes));
+  return new Watcher(*this, *request);
 }
 
 }  // namespace switchyard
