@@ -16,6 +16,7 @@ std::shared_ptr<grpc::Channel> open_channel(const ChannelOptions& options) {
   arguments.SetMaxSendMessageSize(options.max_message_bytes);
   // client/rpc/retry.h is the only place that decides to ask again.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  if (options.own_connection) arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   return grpc::CreateCustomChannel(options.target, grpc::InsecureChannelCredentials(), arguments);
 }
 
