@@ -61,7 +61,7 @@ Driver::Result Driver::run(std::chrono::steady_clock::time_point start) {
     if (!cutting_ && now_ns >= cut_time_ns()) cut();
     if (nothing_left()) break;
     const int64_t arrival_ns = next_arrival_ ? next_arrival_->at_ns : INT64_MAX;
-    wait(std::min({arrival_ns, timeline_.next_ns(), next_look_ns_}));
+    wait(std::min({arrival_ns, agenda_.next_ns(), next_look_ns_}));
   }
   if (!stopped_) facts.stop_reason = reason_of_end();
   facts.client_cpu_seconds = cpu_seconds() - cpu_before;
@@ -117,7 +117,7 @@ void Driver::next_of_user(int32_t user, int64_t intended_ns) {
 void Driver::schedule(Pending pending) {
   ++sends_scheduled_;
   const int64_t at_ns = pending.intended_ns;
-  timeline_.add(at_ns, Send{std::move(pending)});
+  agenda_.add(at_ns, Send{std::move(pending)});
 }
 
 void Driver::take_arrivals(int64_t now_ns) {
@@ -149,8 +149,8 @@ void Driver::admit(PlannedRequest planned) {
 }
 
 void Driver::take_events(int64_t now_ns) {
-  while (timeline_.next_ns() <= now_ns) {
-    Event event = timeline_.take();
+  while (agenda_.next_ns() <= now_ns) {
+    Event event = agenda_.take();
     if (auto* send_event = std::get_if<Send>(&event)) {
       if (stopped_) continue;  // counted by stop_sending()
       --sends_scheduled_;
@@ -200,7 +200,7 @@ void Driver::send(Due& due) {
     book_.facts().peak_in_flight =
         std::max(book_.facts().peak_in_flight, static_cast<int32_t>(in_flight_.size()));
     if (planned.fault.kind == LoadFault::kCancel && planned.fault.after_tokens == 0) {
-      timeline_.add(clock_.now_ns() + planned.fault.wait_ns, Leave{due.record.number});
+      agenda_.add(clock_.now_ns() + planned.fault.wait_ns, Leave{due.record.number});
     }
   }
   if (due.record.session >= 0) setting.session = words(run_name_, "-", due.record.session);
@@ -235,7 +235,7 @@ void Driver::on_paused(StreamCall& call) {
   if (cutting_) return call.resume();
   Due& due = in_flight_.at(call.number());
   due.paused = true;
-  timeline_.add(clock_.now_ns() + due.pending.planned.fault.wait_ns, Resume{call.number()});
+  agenda_.add(clock_.now_ns() + due.pending.planned.fault.wait_ns, Resume{call.number()});
 }
 
 void Driver::on_ended(StreamCall& call) {
@@ -246,13 +246,15 @@ void Driver::on_ended(StreamCall& call) {
   if (const auto at_ns = retry_at(call, due)) {
     ++due.record.more_attempts;
     due.call.reset();
-    timeline_.add(*at_ns, Retry{number});
+    agenda_.add(*at_ns, Retry{number});
     return;
   }
   due.record.cut = cutting_ && due.record.code != grpc::StatusCode::OK;
   const Answer& answer = call.answer();
-  if (due.record.code == grpc::StatusCode::OK && due.record.fault == LoadFault::kNone &&
-      due.record.turn == 0) {
+  const v1::SamplingParameters& sampling = due.request.sampling();
+  const bool is_greedy = sampling.has_temperature() && sampling.temperature() == 0;
+  if (is_greedy && due.record.code == grpc::StatusCode::OK &&
+      due.record.fault == LoadFault::kNone && due.record.turn == 0) {
     book_.offer(number, due.request, answer);
   }
   turn_ended(due, answer);

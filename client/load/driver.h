@@ -18,13 +18,13 @@
 #include <variant>
 #include <vector>
 
+#include "client/load/agenda.h"
 #include "client/load/history.h"
 #include "client/load/load_plan.h"
 #include "client/load/run_book.h"
 #include "client/load/saturation.h"
 #include "client/load/stream_call.h"
 #include "client/load/targets.h"
-#include "client/load/timeline.h"
 
 namespace switchyard {
 
@@ -138,7 +138,7 @@ class Driver final : private CallListener {
   std::vector<User> users_;  // closed loop
   int64_t users_requests_left_ = 0;
   bool out_of_time_ = false;
-  Timeline<Event> timeline_;
+  Agenda<Event> agenda_;
   int64_t sends_scheduled_ = 0;  // Send events that will be obeyed
   std::unordered_map<int64_t, Talk> talks_;
   std::unordered_map<int64_t, Due> in_flight_;  // by number

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "client/load/failure.h"
 #include "client/load/words.h"
 
 namespace switchyard {
@@ -38,13 +39,13 @@ int depth_of(std::string_view text) {
 
 absl::StatusOr<nlohmann::json> parse_json(std::string_view text, const JsonLimits& limits) {
   if (text.size() > limits.bytes) {
-    return wrong(text.size(), " bytes of JSON, limit ", limits.bytes);
+    return failure(text.size(), " bytes of JSON, limit ", limits.bytes);
   }
   if (const int depth = depth_of(text); depth > limits.depth) {
-    return wrong("JSON nested ", depth, " deep, limit ", limits.depth);
+    return failure("JSON nested ", depth, " deep, limit ", limits.depth);
   }
   nlohmann::json value = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (value.is_discarded()) return wrong("this is not JSON");
+  if (value.is_discarded()) return failure("this is not JSON");
   return value;
 }
 
@@ -127,7 +128,7 @@ void JsonFields::spread(std::string_view name, Spread& value, const SpreadLimits
   }
   const auto parsed = Spread::parse(
       field->is_string() ? field->get_ref<const std::string&>() : field->dump(), limits);
-  if (!parsed.ok()) return complain(name, words(parsed.status().message()));
+  if (!parsed.ok()) return complain(name, why(parsed.status()));
   value = *parsed;
 }
 

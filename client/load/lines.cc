@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "client/load/words.h"
+#include "client/load/failure.h"
 
 namespace switchyard {
 namespace {
@@ -33,14 +33,14 @@ absl::Status for_each_line(std::istream& in,
     if (got == Got::kEnd) return absl::OkStatus();
     absl::Status status;
     if (got == Got::kTooLong) {
-      status = wrong("is longer than ", limits.line_bytes, " bytes");
+      status = failure("is longer than ", limits.line_bytes, " bytes");
     } else if (number > limits.lines) {
-      status = wrong("is past the limit of ", limits.lines);
+      status = failure("is past the limit of ", limits.lines);
     } else if (line.find_first_not_of(" \t\r") != std::string::npos) {
       status = take(line);
     }
     if (!status.ok()) {
-      return wrong("line ", number, ": ", status.message());
+      return failure("line ", number, ": ", status.message());
     }
   }
 }

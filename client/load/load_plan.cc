@@ -5,6 +5,7 @@
 #include <fstream>
 #include <utility>
 
+#include "client/load/failure.h"
 #include "client/load/prompt_file.h"
 #include "client/load/synthetic.h"
 #include "client/load/trace.h"
@@ -48,11 +49,11 @@ absl::StatusOr<LoadPlan> replay(const LoadSpec& spec) {
   if (!saved.ok()) return within(spec.replay_file, saved.status());
   const bool paced = !std::holds_alternative<std::monostate>(spec.arrival);
   if (saved->timed) {
-    if (paced) return wrong("arrival: the saved workload has times of its own");
+    if (paced) return failure("arrival: the saved workload has times of its own");
     return LoadPlan{std::make_unique<TimedSource>(std::move(saved->requests)), OwnTimes{}};
   }
   if (!paced) {
-    return wrong("arrival: is missing, and the saved workload has no times");
+    return failure("arrival: is missing, and the saved workload has no times");
   }
   return LoadPlan{std::make_unique<SavedSource>(std::move(saved->requests)), pace_of(spec)};
 }
@@ -71,7 +72,7 @@ absl::StatusOr<LoadPlan> make_plan(const LoadSpec& spec, const TokenSpace& space
                     pace_of(spec)};
   }
   if (space.vocab_size <= static_cast<int64_t>(space.avoided.size())) {
-    return wrong("the model's ", space.vocab_size, " tokens leave none for synthetic prompts");
+    return failure("the model's ", space.vocab_size, " tokens leave none for synthetic prompts");
   }
   if (!spec.trace.file.empty()) {
     auto in = open_file(spec.trace.file);
@@ -143,7 +144,8 @@ absl::Status save_plan(LoadPlan plan, const LoadSpec& spec, std::ostream& out) {
   } else {
     const bool endless = spec.requests < 0 && spec.replay_file.empty();
     if (endless) {
-      return wrong("requests: is missing; without it a closed loop's workload has no end to save");
+      return failure(
+          "requests: is missing; without it a closed loop's workload has no end to save");
     }
     int64_t left = spec.requests >= 0 ? spec.requests : INT64_MAX;
     while (left > 0) {

@@ -6,6 +6,7 @@
 #include <limits>
 #include <set>
 
+#include "client/load/failure.h"
 #include "client/load/json_fields.h"
 #include "client/load/words.h"
 
@@ -256,7 +257,7 @@ absl::StatusOr<LoadSpec> parse_load_spec(const nlohmann::json& json) {
   }
   fields.refuse_others();
   if (problem.empty()) problem = contradiction(spec);
-  if (!problem.empty()) return wrong(problem);
+  if (!problem.empty()) return failure(problem);
   return spec;
 }
 

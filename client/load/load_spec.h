@@ -85,7 +85,7 @@ struct LoadSpec {
   int32_t retries = 0;         // of a refusal that says when to come back
   double timeout_seconds = 0;  // of each request; 0: none
   StopSpec stop;
-  // Everything is asked greedily, and so many of the requests once more, alone, after the run.
+  // The classes sample greedily, and so many of the requests are asked again, alone, after the run.
   int32_t check_greedy = 0;
 };
 

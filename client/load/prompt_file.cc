@@ -3,6 +3,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "client/load/failure.h"
 #include "client/load/json_fields.h"
 #include "client/load/lines.h"
 #include "client/load/words.h"
@@ -72,7 +73,7 @@ absl::StatusOr<Line> read_line(std::string_view text,
   }
   fields.text("session", line.session, 256);
   fields.refuse_others();
-  if (!problem.empty()) return wrong(problem);
+  if (!problem.empty()) return failure(problem);
   return line;
 }
 
@@ -94,13 +95,13 @@ absl::StatusOr<PromptFile> read_prompts(std::istream& in,
         if (index == file.size()) file.emplace_back();
         std::vector<PromptLine>& turns = file[index];
         if (!turns.empty() && turns[0].prompt.input_case() != line->prompt.prompt.input_case()) {
-          return wrong("session: its turns must all be text, all messages or all token_ids");
+          return failure("session: its turns must all be text, all messages or all token_ids");
         }
         turns.push_back(std::move(line->prompt));
         return absl::OkStatus();
       });
   if (!status.ok()) return status;
-  if (file.empty()) return wrong("it holds no prompts");
+  if (file.empty()) return failure("it holds no prompts");
   return file;
 }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "client/load/failure.h"
 #include "client/load/words.h"
 
 namespace switchyard {
@@ -37,13 +38,13 @@ int64_t clamped(double value, const SpreadLimits& limits) {
 
 absl::StatusOr<Spread> Spread::parse(std::string_view text, const SpreadLimits& limits) {
   const auto malformed = [&] {
-    return wrong("\"", text.substr(0, 60),
-                 "\" is none of N, uniform:LOW:HIGH, lognormal:MEDIAN:SIGMA[:MOST]",
-                 " and exponential:MEAN[:MOST]");
+    return failure("\"", text.substr(0, 60),
+                   "\" is none of N, uniform:LOW:HIGH, lognormal:MEDIAN:SIGMA[:MOST]",
+                   " and exponential:MEAN[:MOST]");
   };
   const auto outside = [&](std::string_view what) {
-    return wrong(what, " of \"", text.substr(0, 60), "\" must be in [", limits.least, ", ",
-                 limits.most, "]");
+    return failure(what, " of \"", text.substr(0, 60), "\" must be in [", limits.least, ", ",
+                   limits.most, "]");
   };
   const auto inside = [&](auto value) {
     return static_cast<double>(value) >= static_cast<double>(limits.least) &&
@@ -67,7 +68,7 @@ absl::StatusOr<Spread> Spread::parse(std::string_view text, const SpreadLimits& 
     if (!inside(shape.low)) return outside("LOW");
     if (!inside(shape.high)) return outside("HIGH");
     if (shape.low > shape.high) {
-      return wrong("LOW is above HIGH in \"", text, "\"");
+      return failure("LOW is above HIGH in \"", text, "\"");
     }
     return Spread(shape);
   }
@@ -79,7 +80,7 @@ absl::StatusOr<Spread> Spread::parse(std::string_view text, const SpreadLimits& 
     if (!inside(shape.limits.most)) return outside("MOST");
     constexpr double kMostSigma = 10;
     if (shape.sigma < 0 || shape.sigma > kMostSigma) {
-      return wrong("SIGMA of \"", text, "\" must be in [0, ", kMostSigma, "]");
+      return failure("SIGMA of \"", text, "\" must be in [0, ", kMostSigma, "]");
     }
     return Spread(shape);
   }

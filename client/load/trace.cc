@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "client/load/failure.h"
 #include "client/load/json_fields.h"
 #include "client/load/lines.h"
 #include "client/load/words.h"
@@ -43,7 +44,7 @@ absl::StatusOr<TraceLine> read_line(std::string_view text,
     }
   }
   // Other fields are let through: traces of newer kinds say more than we use.
-  if (!problem.empty()) return wrong(problem);
+  if (!problem.empty()) return failure(problem);
   return line;
 }
 
@@ -60,7 +61,7 @@ absl::StatusOr<std::vector<TraceLine>> read_trace(std::istream& in,
         return line.status();
       });
   if (!status.ok()) return status;
-  if (lines.empty()) return wrong("it holds no requests");
+  if (lines.empty()) return failure("it holds no requests");
   std::stable_sort(lines.begin(), lines.end(), [](const TraceLine& a, const TraceLine& b) {
     return a.timestamp_ms < b.timestamp_ms;
   });

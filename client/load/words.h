@@ -1,5 +1,5 @@
-// Sentences of values and texts, and failures that consist of one. The distribution's abseil has a
-// string_view of its own, which its string functions insist on; streams take both.
+// Values and texts as one text. The distribution's abseil has a string_view of its own, which its
+// string functions insist on; streams take both.
 #pragma once
 
 #include <absl/status/status.h>
@@ -16,12 +16,6 @@ std::string words(const Parts&... parts) {
   std::ostringstream out;
   (out << ... << parts);
   return std::move(out).str();
-}
-
-// Somebody else's mistake, in words.
-template <typename... Parts>
-absl::Status wrong(const Parts&... parts) {
-  return absl::InvalidArgumentError(words(parts...));
 }
 
 // The same failure seen from further out.

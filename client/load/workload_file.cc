@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "client/load/failure.h"
 #include "client/load/json_fields.h"
 #include "client/load/lines.h"
 #include "client/load/words.h"
@@ -67,7 +68,7 @@ absl::StatusOr<PlannedRequest> read_request(const nlohmann::json& json) {
     fields.complain("request", "is missing");
   }
   fields.refuse_others();
-  if (!problem.empty()) return wrong(problem);
+  if (!problem.empty()) return failure(problem);
   return planned;
 }
 
@@ -83,7 +84,7 @@ absl::Status read_header(const nlohmann::json& json, SavedWorkload& workload) {
   fields.integer("seed", seed, 0, INT64_MAX);
   fields.refuse_others();
   workload.seed = static_cast<uint64_t>(seed);
-  return problem.empty() ? absl::OkStatus() : wrong(problem);
+  return problem.empty() ? absl::OkStatus() : failure(problem);
 }
 
 // Follows the conversations of a file and refuses turns that are out of order.
@@ -93,10 +94,10 @@ class TurnOrder {
     const auto [open, is_new] = next_.try_emplace(planned.conversation, Next{0, {}});
     if (is_new) open->second.input = planned.request.input_case();
     if (planned.turn != open->second.turn) {
-      return wrong("turn: is ", planned.turn, ", its conversation is at ", open->second.turn);
+      return failure("turn: is ", planned.turn, ", its conversation is at ", open->second.turn);
     }
     if (planned.request.input_case() != open->second.input) {
-      return wrong("request: the turns of a conversation must have prompts of one kind");
+      return failure("request: the turns of a conversation must have prompts of one kind");
     }
     // A conversation that is over stays known: its number must not come again.
     open->second.turn = planned.last_turn ? -1 : planned.turn + 1;
@@ -152,19 +153,19 @@ absl::StatusOr<SavedWorkload> read_workload(std::istream& in, const SavedLimits&
         if (before.empty()) {
           workload.timed = planned->at_ns >= 0;
         } else if (workload.timed != (planned->at_ns >= 0)) {
-          return wrong("at_ns: either every request has it or none");
+          return failure("at_ns: either every request has it or none");
         } else if (planned->at_ns < before.back().at_ns) {
-          return wrong("at_ns: is before the line above");
+          return failure("at_ns: is before the line above");
         } else if (!workload.timed && planned->turn > 0 &&
                    planned->conversation != before.back().conversation) {
-          return wrong("conversation: without at_ns the turns of one must follow each other");
+          return failure("conversation: without at_ns the turns of one must follow each other");
         }
         if (absl::Status turns = order.take(*planned); !turns.ok()) return turns;
         workload.requests.push_back(*std::move(planned));
         return absl::OkStatus();
       });
   if (!status.ok()) return status;
-  if (workload.requests.empty()) return wrong("it holds no requests");
+  if (workload.requests.empty()) return failure("it holds no requests");
   return workload;
 }
 

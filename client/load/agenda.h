@@ -1,4 +1,4 @@
-// Timeline: values that fall due at a time, earliest first, equal times in the order of add().
+// Agenda: values that fall due at a time, earliest first, equal times in the order of add().
 // One thread's; looks at no clock.
 #pragma once
 
@@ -10,7 +10,7 @@
 namespace switchyard {
 
 template <typename T>
-class Timeline {
+class Agenda {
  public:
   void add(int64_t at_ns, T value) {
     heap_.push_back({at_ns, count_++, std::move(value)});
