@@ -45,6 +45,10 @@ int report_run(const LoadRun& run, std::ostream& out) {
     out << diverged << " of " << facts.greedy->size()
         << " greedy answers differ from those asked alone\n";
   }
+  const auto milliseconds = [](int64_t ns) { return static_cast<double>(ns) * 1e-6; };
+  out << "sends were late by " << std::setprecision(2) << milliseconds(facts.lateness.median_ns)
+      << " ms at the median, " << milliseconds(facts.lateness.p99_ns) << " at p99, "
+      << milliseconds(facts.lateness.worst_ns) << " at worst\n";
   if (facts.lateness.tolerable()) return 0;
   out << "the client was late: " << facts.lateness.late_sends << " of " << facts.lateness.sends
       << " sends by more than 10 ms; the figures mean nothing\n";
