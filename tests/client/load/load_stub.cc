@@ -16,10 +16,7 @@ class LoadStub::Stream final : public grpc::ServerWriteReactor<v1::GenerateStrea
   // Keeps itself alive until OnDone.
   void begin(std::shared_ptr<Stream> self) {
     self_ = self;
-    const int64_t open = ++stub_.open_;
-    int64_t most = stub_.most_open_;
-    while (open > most && !stub_.most_open_.compare_exchange_weak(most, open)) {
-    }
+    ++stub_.open_;
     if (!answer_.refusal.ok()) {
       std::lock_guard lock(mutex_);
       return finish(answer_.refusal);

@@ -59,7 +59,6 @@ class LoadStub {
   [[nodiscard]] std::vector<Seen> seen();
   [[nodiscard]] int64_t cancelled() const { return cancelled_; }
   [[nodiscard]] int64_t open_streams() const { return open_; }
-  [[nodiscard]] int64_t most_open_streams() const { return most_open_; }
 
  private:
   class Stream;
@@ -76,7 +75,6 @@ class LoadStub {
   std::atomic<bool> keep_ = true;
   std::atomic<int64_t> cancelled_ = 0;
   std::atomic<int64_t> open_ = 0;
-  std::atomic<int64_t> most_open_ = 0;
 
   std::mutex mutex_;
   std::condition_variable changed_;
