@@ -43,6 +43,7 @@ Driver::Result Driver::run(std::chrono::steady_clock::time_point start) {
       std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count() -
       clock_.now_ns();
   run_name_ = words(std::hex, facts.start_unix_ns);
+  facts.seed = plan_.seed;
   facts.targets = targets_.addresses();
   facts.channels = targets_.channels();
 

@@ -50,12 +50,14 @@ absl::StatusOr<LoadPlan> replay(const LoadSpec& spec) {
   const bool paced = !std::holds_alternative<std::monostate>(spec.arrival);
   if (saved->timed) {
     if (paced) return failure("arrival: the saved workload has times of its own");
-    return LoadPlan{std::make_unique<TimedSource>(std::move(saved->requests)), OwnTimes{}};
+    return LoadPlan{std::make_unique<TimedSource>(std::move(saved->requests)), OwnTimes{},
+                    saved->seed};
   }
   if (!paced) {
     return failure("arrival: is missing, and the saved workload has no times");
   }
-  return LoadPlan{std::make_unique<SavedSource>(std::move(saved->requests)), pace_of(spec)};
+  return LoadPlan{std::make_unique<SavedSource>(std::move(saved->requests)), pace_of(spec),
+                  saved->seed};
 }
 
 }  // namespace
@@ -69,7 +71,7 @@ absl::StatusOr<LoadPlan> make_plan(const LoadSpec& spec, const TokenSpace& space
     auto file = read_prompts(*in, spec.classes, {});
     if (!file.ok()) return within(spec.prompts_file, file.status());
     return LoadPlan{std::make_unique<PromptSource>(*std::move(file), spec.classes, options),
-                    pace_of(spec)};
+                    pace_of(spec), spec.seed};
   }
   if (space.vocab_size <= static_cast<int64_t>(space.avoided.size())) {
     return failure("the model's ", space.vocab_size, " tokens leave none for synthetic prompts");
@@ -82,9 +84,10 @@ absl::StatusOr<LoadPlan> make_plan(const LoadSpec& spec, const TokenSpace& space
     return LoadPlan{
         std::make_unique<TraceSource>(
             *std::move(lines), TraceSource::Setting{spec.trace, spec.classes[0], space, options}),
-        OwnTimes{}};
+        OwnTimes{}, spec.seed};
   }
-  return LoadPlan{std::make_unique<SyntheticSource>(spec.classes, space, options), pace_of(spec)};
+  return LoadPlan{std::make_unique<SyntheticSource>(spec.classes, space, options), pace_of(spec),
+                  spec.seed};
 }
 
 RequestStream::RequestStream(LoadPlan& plan, const LoadSpec& spec)
@@ -137,7 +140,7 @@ std::optional<PlannedRequest> RequestStream::next() {
 }
 
 absl::Status save_plan(LoadPlan plan, const LoadSpec& spec, std::ostream& out) {
-  WorkloadWriter writer(out, spec.seed);
+  WorkloadWriter writer(out, plan.seed);
   if (!std::holds_alternative<ClosedLoop>(plan.pace)) {
     RequestStream stream(plan, spec);
     while (const auto planned = stream.next()) writer.add(*planned);

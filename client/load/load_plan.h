@@ -24,6 +24,7 @@ using Pace = std::variant<OwnTimes, OpenLoop, ClosedLoop>;
 struct LoadPlan {
   std::unique_ptr<ConversationSource> source;
   Pace pace;
+  uint64_t seed = 0;  // what it was made from: the specification's, or the replayed file's
 };
 
 // Reads the files that `spec` names. `space` is for prompts that have no tokens of their own.

@@ -45,7 +45,6 @@ bool ended_as_meant(const RequestRecord& record) {
 }
 
 RunBook::RunBook(const LoadSpec& spec) : spec_(spec) {
-  facts_.seed = spec.seed;
   facts_.warmup_ns = to_ns(spec.warmup_seconds);
   facts_.max_in_flight = spec.max_in_flight;
 }

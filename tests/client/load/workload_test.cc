@@ -96,7 +96,7 @@ TEST(Workload, IsAFunctionOfSpecificationAndSeed) {
 }
 
 TEST(Workload, IsReplayedByteForByte) {
-  const LoadSpec spec = spec_of(kEverything, {{"conversations_at_once", 5}});
+  const LoadSpec spec = spec_of(kEverything, {{"conversations_at_once", 5}, {"seed", 5}});
   const std::string first = saved(spec);
   const File file(first);
   LoadSpec replay = *parse_load_spec({{"replay", file.path()}});
