@@ -200,15 +200,16 @@ void Driver::send(Due& due) {
     ++sent_;
     book_.facts().peak_in_flight =
         std::max(book_.facts().peak_in_flight, static_cast<int32_t>(in_flight_.size()));
-    if (planned.fault.kind == LoadFault::kCancel && planned.fault.after_tokens == 0) {
-      agenda_.add(clock_.now_ns() + planned.fault.wait_ns, Leave{due.record.number});
-    }
   }
   if (due.record.session >= 0) setting.session = words(run_name_, "-", due.record.session);
   due.call = std::make_unique<StreamCall>(StreamCall::World{clock_, *this, answer_tokens_},
                                           std::move(setting), due.record);
   last_event_ns_ = clock_.now_ns();
   due.call->start(targets_.next(), due.request);
+  if (planned.fault.kind == LoadFault::kCancel && planned.fault.after_tokens == 0) {
+    const int64_t first_ns = due.record.sent_ns >= 0 ? due.record.sent_ns : last_event_ns_;
+    agenda_.add(first_ns + planned.fault.wait_ns, Leave{due.record.number});
+  }
 }
 
 void Driver::take_news() {

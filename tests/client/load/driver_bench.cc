@@ -1,6 +1,7 @@
 // What one core can drive: this program pins itself to one processor, starts itself again as a
-// stub server on the others, and prints how many deltas and streams it keeps up with and how late
-// its sends are. Fails below what client/README.md promises.
+// stub server on the others, and prints how many deltas and streams it keeps up with, how late its
+// sends are, and how far its latencies are from the delays that the stub is known to make. Fails
+// below what client/README.md promises.
 //
 //   load_driver_bench [STREAMS DELTAS_PER_SECOND SECONDS]
 #include <sched.h>
@@ -10,11 +11,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "client/load/load.h"
 #include "tests/client/load/load_stub.h"
@@ -32,6 +35,8 @@ struct Wanted {
 
 constexpr int kLeastDeltasPerSecond = 20'000;
 constexpr int kTokensOfAnswer = 32;
+// A prompt of this length is answered after as many milliseconds as its answer has tokens.
+constexpr int kPromptOfKnownDelay = 33;
 
 // Of this process and the threads it will have. Nothing changes where there is one processor.
 void stay_on(int cpu, bool only_there) {
@@ -104,10 +109,45 @@ class StubProcess {
   std::string address_;
 };
 
-int measure(const char* program, const Wanted& wanted) {
-  const StubProcess stub(program, wanted);
-  stay_on(0, true);
-  Targets targets({}, {stub.address()}, 4);
+absl::StatusOr<LoadRun> run(const std::string& address, const nlohmann::json& json) {
+  Targets targets({}, {address}, 4);
+  const auto spec = parse_load_spec(json);
+  if (!spec.ok()) return spec.status();
+  const auto load = Load::open(*spec, targets, std::chrono::seconds(10));
+  if (!load.ok()) return load.status();
+  return (*load)->run();
+}
+
+// What the client measures against what the stub does, by percentile.
+bool measure_known_delays(const std::string& address) {
+  const auto result = run(
+      address,
+      {{"arrival", {{"rate", 300}}},
+       {"requests", 3000},
+       {"classes",
+        {{{"prompt_tokens", kPromptOfKnownDelay}, {"answer_tokens", "lognormal:80:0.7:2000"}}}}});
+  if (!result.ok()) return std::fprintf(stderr, "%s\n", result.status().ToString().c_str()), false;
+  std::vector<double> truth;
+  std::vector<double> measured;
+  for (const RequestRecord& record : result->records) {
+    if (record.arrivals.empty()) return std::fprintf(stderr, "a request failed\n"), false;
+    truth.push_back(record.wanted_answer_tokens);
+    measured.push_back(static_cast<double>(record.arrivals[0].at_ns - record.intended_ns) * 1e-6);
+  }
+  std::sort(truth.begin(), truth.end());
+  std::sort(measured.begin(), measured.end());
+  bool close = true;
+  std::printf("first token after (ms), truth and measured:");
+  for (const double share : {0.5, 0.9, 0.95, 0.99, 0.999}) {
+    const auto at = static_cast<size_t>(share * static_cast<double>(truth.size() - 1));
+    std::printf("  p%g %.0f %.2f", share * 100, truth[at], measured[at]);
+    close = close && std::abs(measured[at] - truth[at]) <= std::max(1.0, 0.02 * truth[at]);
+  }
+  std::printf("\n");
+  return close;
+}
+
+bool measure_throughput(const std::string& address, const Wanted& wanted) {
   constexpr double kRampUpSeconds = 3;
   const nlohmann::json json = {
       {"arrival", {{"concurrency", wanted.streams}, {"ramp_up_seconds", kRampUpSeconds}}},
@@ -115,17 +155,13 @@ int measure(const char* program, const Wanted& wanted) {
       {"duration_seconds", kRampUpSeconds + wanted.seconds},
       {"warmup_seconds", kRampUpSeconds},
       {"grace_seconds", 60}};
-  const auto spec = parse_load_spec(json);
-  if (!spec.ok()) return std::fprintf(stderr, "%s\n", spec.status().ToString().c_str()), 1;
-  const auto load = Load::open(*spec, targets, std::chrono::seconds(10));
-  if (!load.ok()) return std::fprintf(stderr, "%s\n", load.status().ToString().c_str()), 1;
-  const auto run = (*load)->run();
-  if (!run.ok()) return std::fprintf(stderr, "%s\n", run.status().ToString().c_str()), 1;
+  const auto result = run(address, json);
+  if (!result.ok()) return std::fprintf(stderr, "%s\n", result.status().ToString().c_str()), false;
 
   int64_t deltas = 0;
   int64_t failed = 0;
-  const RunFacts& facts = run->facts;
-  for (const RequestRecord& record : run->records) {
+  const RunFacts& facts = result->facts;
+  for (const RequestRecord& record : result->records) {
     failed += record.code != 0;
     for (const TokenArrival& arrival : record.arrivals) {
       deltas += arrival.at_ns >= facts.measured_from_ns && arrival.at_ns < facts.measured_to_ns;
@@ -137,15 +173,21 @@ int measure(const char* program, const Wanted& wanted) {
       "%.0f deltas/s, %d streams at once, %zu requests, %lld failed\n"
       "%.2f of a core; sends late by %.3f ms (p50), %.3f ms (p99), %.3f ms (worst); "
       "%lld of %lld by more than 10 ms\n",
-      per_second, facts.peak_in_flight, run->records.size(), static_cast<long long>(failed),
+      per_second, facts.peak_in_flight, result->records.size(), static_cast<long long>(failed),
       facts.client_cpu_seconds / (static_cast<double>(facts.wall_ns) * 1e-9),
       milliseconds(facts.lateness.median_ns), milliseconds(facts.lateness.p99_ns),
       milliseconds(facts.lateness.worst_ns), static_cast<long long>(facts.lateness.late_sends),
       static_cast<long long>(facts.lateness.sends));
-  const bool enough = per_second >= std::min(kLeastDeltasPerSecond, wanted.deltas_per_second) &&
-                      facts.peak_in_flight == wanted.streams && failed == 0 &&
-                      facts.lateness.tolerable();
-  return enough ? 0 : 1;
+  return per_second >= std::min(kLeastDeltasPerSecond, wanted.deltas_per_second) &&
+         facts.peak_in_flight == wanted.streams && failed == 0 && facts.lateness.tolerable();
+}
+
+int measure(const char* program, const Wanted& wanted) {
+  const StubProcess stub(program, wanted);
+  stay_on(0, true);
+  const bool enough = measure_throughput(stub.address(), wanted);
+  const bool close = measure_known_delays(stub.address());
+  return enough && close ? 0 : 1;
 }
 
 }  // namespace
