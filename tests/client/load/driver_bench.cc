@@ -54,7 +54,13 @@ int serve(const Wanted& wanted) {
   const std::chrono::microseconds gap(int64_t{1'000'000} * wanted.streams /
                                       wanted.deltas_per_second);
   LoadStub stub([gap](const v1::GenerateRequest& request) {
-    return StubAnswer{.first_token = gap, .gap = gap, .tokens = request.stop().max_new_tokens()};
+    const int32_t tokens = request.stop().max_new_tokens();
+    if (request.token_ids().ids_size() == kPromptOfKnownDelay) {
+      return StubAnswer{.first_token = std::chrono::milliseconds(tokens),
+                        .tokens = tokens,
+                        .tokens_per_delta = tokens};
+    }
+    return StubAnswer{.first_token = gap, .gap = gap, .tokens = tokens};
   });
   stub.keep_requests(false);
   std::printf("%s\n", stub.address().c_str());
