@@ -54,7 +54,7 @@ class Arrivals {
  private:
   double gap();
   std::optional<double> advance(const std::vector<RatePiece>& pieces, double work);
-  double advance(const RateSine& sine) const;
+  [[nodiscard]] double advance(const RateSine& sine) const;
 
   const OpenLoop loop_;
   Random random_;

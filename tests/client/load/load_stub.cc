@@ -115,7 +115,7 @@ struct LoadStub::Generation : v1::GenerationService::CallbackService {
     if (stub.keep_) {
       const auto& metadata = context->client_metadata();
       const auto session = metadata.find("x-session-id");
-      Seen seen{*request, "", Clock::now()};
+      Seen seen{*request, "", context->peer(), Clock::now()};
       if (session != metadata.end()) {
         seen.session.assign(session->second.data(), session->second.size());
       }

@@ -40,6 +40,7 @@ class LoadStub {
   struct Seen {
     v1::GenerateRequest request;
     std::string session;  // x-session-id
+    std::string peer;     // the connection's other end
     Clock::time_point at;
   };
 

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 #include <thread>
 
@@ -30,6 +31,10 @@ TEST(Targets, AreAskedInTurnOverConnectionsOfTheirOwn) {
   EXPECT_EQ(run->records[0].target, first.address());
   EXPECT_EQ(run->records[1].target, second.address());
   EXPECT_EQ(run->facts.channels, 2);
+  std::map<std::string, int> connections;
+  for (const LoadStub::Seen& seen : first.seen()) ++connections[seen.peer];
+  EXPECT_EQ(connections.size(), 2u);
+  for (const auto& [peer, requests] : connections) EXPECT_EQ(requests, 10) << peer;
 }
 
 TEST(Targets, AreWaitedForUntilTheyServe) {
