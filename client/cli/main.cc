@@ -5,6 +5,7 @@
 
 #include "client/cli/chat.h"
 #include "client/cli/generate.h"
+#include "client/cli/load.h"
 #include "client/cli/models.h"
 
 // What escapes is a lack of memory, which ends the program anyway.
@@ -21,6 +22,10 @@ int main(int argc, char** argv) {
   CLI::App* generate = app.add_subcommand("generate", "One prompt, one answer");
   generate_flags.add_to(*generate);
 
+  switchyard::LoadFlags load_flags;
+  CLI::App* load = app.add_subcommand("load", "Makes load and measures what becomes of it");
+  load_flags.add_to(*load);
+
   switchyard::ModelsFlags models_flags;
   CLI::App* models = app.add_subcommand("models", "What the node serves");
   models_flags.add_to(*models);
@@ -36,5 +41,6 @@ int main(int argc, char** argv) {
 
   if (chat->parsed()) return switchyard::run_chat(chat_flags);
   if (generate->parsed()) return switchyard::run_generate(generate_flags);
+  if (load->parsed()) return switchyard::run_load(load_flags);
   return switchyard::run_models(models_flags);
 }

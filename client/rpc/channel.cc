@@ -63,6 +63,7 @@ std::shared_ptr<grpc::Channel> open_channel(const ChannelOptions& options) {
   arguments.SetMaxSendMessageSize(options.max_message_bytes);
   // client/rpc/retry.h is the only place that decides to ask again.
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  if (options.own_connection) arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   if (options.tls && !options.tls->server_name.empty()) {
     arguments.SetSslTargetNameOverride(options.tls->server_name);
   }

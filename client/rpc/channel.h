@@ -27,6 +27,8 @@ struct ChannelOptions {
   std::chrono::milliseconds keepalive_interval{30'000};
   std::chrono::milliseconds keepalive_timeout{20'000};
   int max_message_bytes = 64 << 20;  // each way; the node's own default
+  // Channels to one address share a connection unless they say so.
+  bool own_connection = false;
 };
 
 // A token goes over plaintext as well as over TLS: is_loopback() tells where that is harmless.

@@ -1,0 +1,43 @@
+// `switchyard load`: flags and a file become a specification (client/load/load_spec.h), which is
+// run, swept or saved. What a load does is client/load's.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "client/cli/flags.h"
+#include "client/load/load.h"
+
+namespace switchyard {
+
+struct LoadFlags {
+  NodeFlags node;
+  std::vector<std::string> targets;  // empty: the node
+  int channels = 1;
+  double ready_seconds = 10;
+
+  std::string workload_file;
+  std::string save_file;
+  // Fields of a specification, laid over the file's (lay_over() of load_spec.h).
+  nlohmann::json fields = nlohmann::json::object();
+
+  std::string sweep_rates;  // "LOW:HIGH"; empty: one run
+  SweepSpec sweep;
+
+  void add_to(CLI::App& command);
+
+ private:
+  void add_where(CLI::App& command);
+  void add_when(CLI::App& command);
+  void add_how_long(CLI::App& command);
+  void add_what(CLI::App& command);
+  void add_faults(CLI::App& command);
+  void add_searches(CLI::App& command);
+};
+
+// Exit code: 0, 1 when a node failed or the client was late, 2 when the specification is wrong.
+int run_load(const LoadFlags& flags);
+
+}  // namespace switchyard
