@@ -19,13 +19,17 @@ struct TokenArrival {
 };
 
 struct RequestRecord {
-  int64_t number = 0;      // in the order of intended sends
+  // In the order in which the workload dealt it: of intended sends, but for turns that had to wait
+  // for the one before and for the users of a closed loop.
+  int64_t number = 0;
   std::string class_name;  // of the workload; "default" where it has one
   int64_t session = -1;    // conversation that it is a turn of; -1: none
   int32_t turn = 0;
   int32_t priority = 0;
   LoadFault fault = LoadFault::kNone;
-  bool measured = true;  // false: sent during warm-up or cool-down
+  bool measured = true;    // false: meant for warm-up or cool-down
+  bool held_back = false;  // waited for the limit of requests in flight: asked for, not lateness
+  bool cut = false;        // the run ended before it did, or before it was sent (sent_ns -1)
 
   // Asked for; -1: not known to the client, such as the tokens of a text.
   int32_t wanted_prompt_tokens = -1;
@@ -40,6 +44,7 @@ struct RequestRecord {
   std::string node_id;      // who says to have answered: Started.node_id
   int32_t code = 0;         // grpc::StatusCode
   std::string reason;       // ErrorInfo.reason of a failure, such as QUEUE_FULL
+  std::string message;      // of a failure, its first 200 bytes; made by another process
   bool retry_hint = false;  // a refusal that carried RetryInfo
   int32_t more_attempts = 0;
   bool broken = false;  // an OK stream in the wrong order, or whose counts do not add up
