@@ -16,6 +16,7 @@ build=(
   libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev protobuf-compiler  # the API
   prometheus-cpp-dev libspdlog-dev                                        # metrics, log
   libcli11-dev nlohmann-json3-dev                                         # flags, configuration
+  libboost-dev                                                            # HTTP, statistics (headers only)
   libpcre2-dev libutf8proc-dev                                            # tokenizer
   libhwy-dev                                                              # CPU kernels
   curl                                                                    # quickstart reads /metrics
