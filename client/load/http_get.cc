@@ -6,6 +6,8 @@
 #include <boost/beast/http.hpp>
 #include <optional>
 
+#include "client/load/failure.h"
+
 namespace switchyard {
 namespace {
 
@@ -44,8 +46,8 @@ class Exchange {
 
   void expire_after(std::chrono::milliseconds time) { stream_.expires_after(time); }
 
-  Expected<std::string> take() {
-    if (!failure_.why.empty()) return failure_;
+  absl::StatusOr<std::string> take() {
+    if (!failure_.ok()) return failure_;
     if (!done_) return failure("no whole reply in time");
     const auto status = static_cast<unsigned>(parser_.get().result_int());
     if (status != 200) return failure("HTTP status ", status);
@@ -76,7 +78,7 @@ class Exchange {
   beast::flat_buffer buffer_;
   http::request<http::empty_body> request_;
   http::response_parser<http::string_body> parser_;
-  Failure failure_;
+  absl::Status failure_;
   bool done_ = false;
 };
 
@@ -92,7 +94,7 @@ bool is_port(std::string_view text) {
 
 }  // namespace
 
-Expected<HttpUrl> parse_http_url(std::string_view text, std::string_view path) {
+absl::StatusOr<HttpUrl> parse_http_url(std::string_view text, std::string_view path) {
   const auto wrong = [text](std::string_view why) { return failure("'", text, "': ", why); };
   std::string_view rest = text;
   constexpr std::string_view kScheme = "http://";
@@ -126,7 +128,7 @@ Expected<HttpUrl> parse_http_url(std::string_view text, std::string_view path) {
   return url;
 }
 
-Expected<std::string> http_get(const HttpUrl& url, const HttpLimits& limits) {
+absl::StatusOr<std::string> http_get(const HttpUrl& url, const HttpLimits& limits) {
   asio::io_context io(1);
   Exchange exchange(io, url, limits);
   exchange.expire_after(limits.time);

@@ -2,12 +2,12 @@
 // connection kept: enough for a node's /metrics, and no HTTP client for anything else.
 #pragma once
 
+#include <absl/status/statusor.h>
+
 #include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
-
-#include "client/load/expected.h"
 
 namespace switchyard {
 
@@ -18,7 +18,7 @@ struct HttpUrl {
 };
 
 // "http://HOST[:PORT][/PATH]" or "HOST:PORT[/PATH]"; a path that is not given becomes `path`.
-Expected<HttpUrl> parse_http_url(std::string_view text, std::string_view path);
+absl::StatusOr<HttpUrl> parse_http_url(std::string_view text, std::string_view path);
 
 struct HttpLimits {
   std::chrono::milliseconds time{1000};  // of the whole exchange, the look-up of the name included
@@ -27,6 +27,6 @@ struct HttpLimits {
 
 // The body of a reply with status 200. The calling thread waits, no longer than limits.time and,
 // where the system's resolver hangs, what that takes.
-Expected<std::string> http_get(const HttpUrl& url, const HttpLimits& limits);
+absl::StatusOr<std::string> http_get(const HttpUrl& url, const HttpLimits& limits);
 
 }  // namespace switchyard

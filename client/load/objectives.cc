@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "client/load/failure.h"
 #include "client/load/statistics.h"
 
 namespace switchyard {
@@ -23,7 +24,7 @@ const TokenArrival* first_tokens(const RequestRecord& record) {
   return found == record.arrivals.end() ? nullptr : &*found;
 }
 
-Expected<double> parse_milliseconds(std::string_view text) {
+absl::StatusOr<double> parse_milliseconds(std::string_view text) {
   double value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   const std::string_view unit(end, static_cast<size_t>(text.data() + text.size() - end));
@@ -54,7 +55,7 @@ Slo Objectives::of(const std::string& class_name) const {
   return slo;
 }
 
-std::optional<Failure> add_objective(std::string_view text, Objectives& objectives) {
+absl::Status add_objective(std::string_view text, Objectives& objectives) {
   const size_t colon = text.rfind(':');
   if (colon == 0) return failure("objective '", text, "': no class before the colon");
   const bool for_class = colon != std::string_view::npos;
@@ -67,8 +68,8 @@ std::optional<Failure> add_objective(std::string_view text, Objectives& objectiv
     if (member == nullptr || equals == item.size()) {
       return failure("objective '", text, "': '", item, "' is none of ttft=, tpot=, itl=, e2e=");
     }
-    const Expected<double> limit = parse_milliseconds(item.substr(equals + 1));
-    if (!limit) return failure("objective '", text, "': ", limit.why());
+    const absl::StatusOr<double> limit = parse_milliseconds(item.substr(equals + 1));
+    if (!limit.ok()) return failure("objective '", text, "': ", why(limit.status()));
     slo.*member = *limit;
     if (comma == rest.size()) break;
     rest.remove_prefix(comma + 1);
@@ -78,7 +79,7 @@ std::optional<Failure> add_objective(std::string_view text, Objectives& objectiv
   for (const auto member : {&Slo::ttft_ms, &Slo::tpot_ms, &Slo::itl_ms, &Slo::e2e_ms}) {
     if (slo.*member) target.*member = slo.*member;
   }
-  return {};
+  return absl::OkStatus();
 }
 
 std::optional<double> ttft_ms(const RequestRecord& record) {

@@ -2,12 +2,13 @@
 // Reads them from a command line and judges single requests; adds nothing up (figures.h).
 #pragma once
 
+#include <absl/status/statusor.h>
+
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "client/load/expected.h"
 #include "client/load/record.h"
 
 namespace switchyard {
@@ -33,7 +34,7 @@ struct Objectives {
 
 // "ttft=500ms,tpot=50" for all, "chat:ttft=0.5s" for one class. A number without a unit is
 // milliseconds. Called once for each flag; a later one adds to those before.
-std::optional<Failure> add_objective(std::string_view text, Objectives& objectives);
+absl::Status add_objective(std::string_view text, Objectives& objectives);
 
 // Whether an answer that was completed keeps all of it.
 bool keeps(const Slo& slo, const RequestRecord& record);

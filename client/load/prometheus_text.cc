@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "client/load/failure.h"
+
 namespace switchyard {
 namespace {
 
@@ -122,8 +124,8 @@ std::string_view MetricSeries::label(std::string_view label_name) const {
   return {};
 }
 
-Expected<std::vector<MetricSeries>> parse_prometheus_text(std::string_view page,
-                                                          const MetricsPageLimits& limits) {
+absl::StatusOr<std::vector<MetricSeries>> parse_prometheus_text(std::string_view page,
+                                                                const MetricsPageLimits& limits) {
   std::vector<MetricSeries> all;
   for (size_t number = 1; !page.empty(); ++number) {
     const size_t length = std::min(page.find('\n'), page.size());

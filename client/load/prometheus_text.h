@@ -3,13 +3,13 @@
 // for shape and dropped. Not OpenMetrics.
 #pragma once
 
+#include <absl/status/statusor.h>
+
 #include <cstddef>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
-
-#include "client/load/expected.h"
 
 namespace switchyard {
 
@@ -28,7 +28,7 @@ struct MetricsPageLimits {
 };
 
 // Fails at the first line that is none, and names it.
-Expected<std::vector<MetricSeries>> parse_prometheus_text(std::string_view page,
-                                                          const MetricsPageLimits& limits);
+absl::StatusOr<std::vector<MetricSeries>> parse_prometheus_text(std::string_view page,
+                                                                const MetricsPageLimits& limits);
 
 }  // namespace switchyard

@@ -7,6 +7,8 @@
 #include <map>
 #include <utility>
 
+#include "client/load/failure.h"
+
 namespace switchyard {
 namespace {
 
@@ -162,15 +164,15 @@ void Scraper::follow(const HttpUrl& page, ServerSeries& series) {
 
 void Scraper::scrape(const HttpUrl& page, ServerSeries& series) {
   ++series.scrapes;
-  const auto failed = [&series](const std::string& why) {
-    if (series.failures++ == 0) series.first_failure = why;
+  const auto failed = [&series](const std::string& reason) {
+    if (series.failures++ == 0) series.first_failure = reason;
   };
-  const Expected<std::string> body = http_get(page, options_.limits);
+  const absl::StatusOr<std::string> body = http_get(page, options_.limits);
   const int64_t at_ns = clock_();
-  if (!body) return failed(body.why());
-  const Expected<std::vector<MetricSeries>> parsed =
+  if (!body.ok()) return failed(why(body.status()));
+  const absl::StatusOr<std::vector<MetricSeries>> parsed =
       parse_prometheus_text(*body, options_.page_limits);
-  if (!parsed) return failed(parsed.why());
+  if (!parsed.ok()) return failed(why(parsed.status()));
   for (const MetricSeries& one : *parsed) {
     if (one.name == "switchyard_build_info") series.version = one.label("version");
   }
