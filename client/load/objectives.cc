@@ -1,5 +1,7 @@
 #include "client/load/objectives.h"
 
+#include <absl/status/statusor.h>
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>

@@ -2,7 +2,7 @@
 // Reads them from a command line and judges single requests; adds nothing up (figures.h).
 #pragma once
 
-#include <absl/status/statusor.h>
+#include <absl/status/status.h>
 
 #include <map>
 #include <optional>

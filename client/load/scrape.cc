@@ -104,10 +104,9 @@ ServerSample sample_of(std::span<const MetricSeries> page) {
   return sample;
 }
 
-Scraper::Scraper(std::vector<HttpUrl> pages, const ScrapeOptions& options, RunClock clock)
+Scraper::Scraper(std::vector<HttpUrl> pages, const ScrapeOptions& options)
     : pages_(std::move(pages)),
       options_(options),
-      clock_(std::move(clock)),
       series_(pages_.size()),
       first_scrapes_due_(pages_.size()) {
   threads_.reserve(pages_.size());
@@ -168,7 +167,7 @@ void Scraper::scrape(const HttpUrl& page, ServerSeries& series) {
     if (series.failures++ == 0) series.first_failure = reason;
   };
   const absl::StatusOr<std::string> body = http_get(page, options_.limits);
-  const int64_t at_ns = clock_();
+  const auto since_start = std::chrono::steady_clock::now() - start_;
   if (!body.ok()) return failed(why(body.status()));
   const absl::StatusOr<std::vector<MetricSeries>> parsed =
       parse_prometheus_text(*body, options_.page_limits);
@@ -177,7 +176,8 @@ void Scraper::scrape(const HttpUrl& page, ServerSeries& series) {
     if (one.name == "switchyard_build_info") series.version = one.label("version");
   }
   ServerSample& sample = series.samples.emplace_back(sample_of(*parsed));
-  sample.at_ns = at_ns;
+  sample.unix_ns =
+      std::chrono::nanoseconds(start_since_1970_.time_since_epoch() + since_start).count();
 }
 
 }  // namespace switchyard

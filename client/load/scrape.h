@@ -5,7 +5,6 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <functional>
 #include <mutex>
 #include <span>
 #include <string>
@@ -26,7 +25,7 @@ struct BucketCounts {
 
 // What one page said. -1: it said nothing of it.
 struct ServerSample {
-  int64_t at_ns = 0;  // when the page was here, by the run's clock
+  int64_t unix_ns = 0;  // when the page was here, since 1970
   double running = -1;
   double waiting = -1;
   double cache_usage = -1;  // of the fullest pool, 0 to 1
@@ -61,15 +60,13 @@ struct ScrapeOptions {
   size_t most_samples = 4096;
 };
 
+// Begun before a run and finished after it, or around several.
 // One thread for each page, so that a slow node delays no other. The owner's thread makes it and
 // finishes it.
 class Scraper {
  public:
-  // Nanoseconds since the run began, negative before; called by any thread.
-  using RunClock = std::function<int64_t()>;
-
   // Returns when each page has been tried once.
-  Scraper(std::vector<HttpUrl> pages, const ScrapeOptions& options, RunClock clock);
+  Scraper(std::vector<HttpUrl> pages, const ScrapeOptions& options);
   ~Scraper();
   Scraper(const Scraper&) = delete;
   Scraper& operator=(const Scraper&) = delete;
@@ -84,7 +81,9 @@ class Scraper {
 
   const std::vector<HttpUrl> pages_;
   const ScrapeOptions options_;
-  const RunClock clock_;
+  // Steady, so that a clock that is set does not turn samples round.
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  const std::chrono::system_clock::time_point start_since_1970_ = std::chrono::system_clock::now();
   std::vector<ServerSeries> series_;  // each of its page's thread until that is joined
   std::mutex mutex_;
   std::condition_variable changed_;

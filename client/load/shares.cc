@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 #include <tuple>
 
 namespace switchyard {
@@ -137,10 +138,20 @@ std::vector<FaultFigures> faults_of(std::span<const RequestRecord> records) {
 }
 
 std::vector<NodeFigures> nodes_of(const Judged& requests) {
+  // An address at which one node was heard is that node, for requests that no node answered too.
+  std::map<std::string, std::set<std::string>> heard;
+  for (const RequestRecord* record : requests) {
+    if (!record->node_id.empty()) heard[record->target].insert(record->node_id);
+  }
   std::map<std::string, Judged> by_node;
   for (const RequestRecord* record : requests) {
     if (record->sent_ns < 0) continue;  // no node had a part in it
-    by_node[record->node_id.empty() ? record->target : record->node_id].push_back(record);
+    const std::set<std::string>& ids = heard[record->target];
+    const bool at_one_node = record->node_id.empty() && ids.size() == 1;
+    by_node[at_one_node               ? *ids.begin()
+            : record->node_id.empty() ? record->target
+                                      : record->node_id]
+        .push_back(record);
   }
   std::vector<NodeFigures> nodes;
   for (const auto& [name, records] : by_node) {

@@ -7,17 +7,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string_view>
 #include <vector>
 
 namespace switchyard {
 
 struct Percentile {
-  std::string_view name;
+  const char* name;   // in JSON and CSV
+  const char* title;  // for people
   double share;
 };
-inline constexpr std::array<Percentile, 5> kPercentiles = {
-    {{"p50", 0.5}, {"p90", 0.9}, {"p95", 0.95}, {"p99", 0.99}, {"p99_9", 0.999}}};
+inline constexpr std::array<Percentile, 5> kPercentiles = {{{"p50", "p50", 0.5},
+                                                            {"p90", "p90", 0.9},
+                                                            {"p95", "p95", 0.95},
+                                                            {"p99", "p99", 0.99},
+                                                            {"p99_9", "p99.9", 0.999}}};
 
 // A value and the interval that holds the truth in 95 of 100 runs.
 struct Estimate {
