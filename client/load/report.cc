@@ -124,6 +124,13 @@ Report make_report(const LoadRun& run, ReportContext context) {
   return report;
 }
 
+const SweepPoint& shown_point(const SweepResult& sweep) {
+  return *std::ranges::min_element(sweep.points, {}, [&](const SweepPoint& point) {
+    const bool best = point.verdict.met && point.rate == sweep.best_rate;
+    return std::pair(!best, point.rate);
+  });
+}
+
 Report make_sweep_report(const SweepResult& sweep, ReportContext context) {
   SweepSummary summary;
   summary.best_rate = sweep.best_rate;
@@ -136,10 +143,7 @@ Report make_sweep_report(const SweepResult& sweep, ReportContext context) {
     if (!line.client_late) line.figures = figures_of(point.run, context.objectives);
   }
   std::ranges::stable_sort(summary.lines, {}, &SweepLine::rate);
-  const auto shown = std::ranges::min_element(sweep.points, {}, [&](const SweepPoint& point) {
-    return std::pair(!(point.verdict.met && point.rate == sweep.best_rate), point.rate);
-  });
-  Report report = make_report(shown->run, std::move(context));
+  Report report = make_report(shown_point(sweep).run, std::move(context));
   if (sweep.at_the_limit) {
     report.warnings.push_back(
         "the highest rate of the sweep met its objectives: the limit of the "

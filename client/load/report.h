@@ -58,8 +58,11 @@ struct ReportContext {
 
 Report make_report(const LoadRun& run, ReportContext context);
 
-// Of the run at the best rate, or at the lowest where none met the objectives, with all rates
-// beside it. `sweep` has at least one point.
+// The one whose run a report of a sweep shows: at the best rate, or at the lowest where none met
+// the objectives. `sweep` has at least one point.
+const SweepPoint& shown_point(const SweepResult& sweep);
+
+// Of that run, with all rates beside it.
 Report make_sweep_report(const SweepResult& sweep, ReportContext context);
 
 }  // namespace switchyard
