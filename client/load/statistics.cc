@@ -48,20 +48,33 @@ double effective_count(const Samples& samples, double limit) {
   return std::clamp(share * (1 - share) / variance, 1.0, count);
 }
 
+// The real k at which P(Binomial(count, share) <= k) is `probability`; between -1 and count.
+double binomial_quantile(double count, double share, double probability) {
+  double low = -1;
+  double high = count;
+  for (int i = 0; i < 60; ++i) {
+    const double middle = (low + high) / 2;
+    const bool below =
+        boost::math::ibeta(count - middle, middle + 1, 1 - share, Quiet()) < probability;
+    (below ? low : high) = middle;
+  }
+  return low;
+}
+
 Estimate percentile(const Samples& samples, std::span<const double> rising, double share) {
   Estimate estimate;
   estimate.value = quantile(rising, share);
   const double count = effective_count(samples, estimate.value);
-  const double rank = share * (count - 1) + 1;
-  const auto end = [&](double probability) {
-    const double at = boost::math::ibeta_inv(rank, count - rank + 1, probability, Quiet());
-    const auto last = static_cast<double>(rising.size() - 1);
-    const double index = std::ceil(at * static_cast<double>(rising.size())) - 1;
-    return rising[static_cast<size_t>(std::isnan(index) ? last : std::clamp(index, 0.0, last))];
+  const double each = static_cast<double>(rising.size()) / count;
+  const auto at = [&rising](double index) {
+    return rising[static_cast<size_t>(
+        std::clamp(index, 0.0, static_cast<double>(rising.size() - 1)))];
   };
   // The value may lie between two of the sample, of which the interval's ends are some.
-  estimate.low = std::min(end(kTail), estimate.value);
-  estimate.high = std::max(end(1 - kTail), estimate.value);
+  estimate.low =
+      std::min(at(std::floor(binomial_quantile(count, share, kTail) * each)), estimate.value);
+  estimate.high =
+      std::max(at(std::ceil(binomial_quantile(count, share, 1 - kTail) * each)), estimate.value);
   return estimate;
 }
 

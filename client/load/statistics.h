@@ -22,7 +22,8 @@ inline constexpr std::array<Percentile, 5> kPercentiles = {{{"p50", "p50", 0.5},
                                                             {"p99", "p99", 0.99},
                                                             {"p99_9", "p99.9", 0.999}}};
 
-// A value and the interval that holds the truth in 95 of 100 runs.
+// A value and the interval that holds the truth in 95 of 100 runs, or ends with the greatest value
+// where the truth may lie beyond all of them.
 struct Estimate {
   double value = 0;
   double low = 0;
@@ -75,11 +76,11 @@ std::span<const double> curve_shares();
 // between them (Hyndman and Fan 1996, type 7; what numpy and R do). 0 without values.
 double quantile(std::span<const double> rising, double share);
 
-// Intervals of percentiles are those of the bootstrap's percentile method with infinitely many
-// resamples: the k-th of n resampled values is the value at share B of the sample, B ~ Beta(k,
-// n - k + 1) (Efron 1979, section 3), so nothing has to be drawn. Where values come in groups, n is
-// what Woodruff's (1952) variance of a share over groups says the values are worth. `seed` draws
-// the resamples for the mean.
+// The interval of a percentile is between two of the values: how many of n lie below the true
+// percentile is binomial, whatever they are distributed like (Conover, Practical Nonparametric
+// Statistics, 3.2). Resampling tends to the same where the values are many and takes it too narrow
+// where few lie beyond. Of groups, n is what Woodruff's variance of a share over groups says that
+// their values are worth (JASA 47, 1952). The interval of the mean is resampled, from `seed`.
 Distribution describe(const Samples& samples, uint64_t seed);
 
 // sum of sums / sum of counts, the groups being what is resampled: 1000 seeded resamples, or, of
