@@ -15,7 +15,7 @@ constexpr int64_t kTerminalNs = 250'000'000;
 constexpr int64_t kLogNs = 10'000'000'000;
 
 std::string seconds_text(int64_t ns) {
-  return short_number(static_cast<double>(ns / 1'000'000'000)) + " s";
+  return std::to_string(ns / 1'000'000'000) + " s";
 }
 
 }  // namespace
