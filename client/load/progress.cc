@@ -14,9 +14,7 @@ constexpr int64_t kStepsOfDoubling = 32;
 constexpr int64_t kTerminalNs = 250'000'000;
 constexpr int64_t kLogNs = 10'000'000'000;
 
-std::string seconds_text(int64_t ns) {
-  return std::to_string(ns / 1'000'000'000) + " s";
-}
+std::string seconds_text(int64_t ns) { return std::to_string(ns / 1'000'000'000) + " s"; }
 
 }  // namespace
 
