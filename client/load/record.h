@@ -19,8 +19,7 @@ struct TokenArrival {
 };
 
 struct RequestRecord {
-  // In the order in which the workload dealt it: of intended sends, but for turns that had to wait
-  // for the one before and for the users of a closed loop.
+  // In the order in which they became due.
   int64_t number = 0;
   std::string class_name;  // of the workload; "default" where it has one
   int64_t session = -1;    // conversation that it is a turn of; -1: none
