@@ -71,7 +71,7 @@ int depth_of(std::string_view text) {
 std::string short_dump(const json& value) {
   std::string text = value.is_string() ? value.get<std::string>()
                                        : value.dump(-1, ' ', false, json::error_handler_t::replace);
-  constexpr size_t kMost = 60;
+  constexpr size_t kMost = 120;
   if (text.size() > kMost) text = text.substr(0, kMost) + "...";
   return one_line(text);
 }
@@ -104,7 +104,7 @@ absl::Status check_same_load(const json& base, const json& now) {
   for (const json* report : {&base, &now}) {
     const char* which = report == &base ? "the base" : "the new report";
     const json& refused = field(*report, {"refused"});
-    if (!refused.is_null()) return failure(which, " has no figures: ", short_dump(refused));
+    if (!refused.is_null()) return failure(which, ": ", short_dump(refused));
     if (!field(*report, {"summary"}).is_object()) return failure(which, " has no summary");
   }
   if (is_sweep(base) != is_sweep(now)) return failure("one report is a sweep, the other is not");
