@@ -12,7 +12,7 @@ namespace {
 constexpr double kTail = 0.025;           // left out at each end of an interval
 constexpr double kNormalTail = 1.959964;  // of the standard normal distribution
 constexpr int kResamples = 1000;
-constexpr size_t kMostResampledGroups = 10'000;
+constexpr size_t kMostResampledGroups = 2000;
 
 // No exceptions out of Boost: what cannot be computed is not a number.
 using Quiet = boost::math::policies::policy<

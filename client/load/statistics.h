@@ -84,7 +84,7 @@ double quantile(std::span<const double> rising, double share);
 Distribution describe(const Samples& samples, uint64_t seed);
 
 // sum of sums / sum of counts, the groups being what is resampled: 1000 seeded resamples, or, of
-// more than 10,000 groups, the normal distribution that they tend to.
+// more than 2,000 groups, the normal distribution that they tend to.
 struct GroupTotal {
   double sum = 0;
   double count = 0;

@@ -71,7 +71,7 @@ LoadRun make_run(double rate) {
   facts.lateness.median_ns = 40'000;
   facts.lateness.p99_ns = 900'000;
   LoadRun run = builder.measured_until(kRunNs);
-  for (int64_t at_ns = 0; at_ns < run.facts.wall_ns; at_ns += kSecond / 4) {
+  for (int64_t at_ns = 0; at_ns < run.facts.wall_ns; at_ns += kSecond) {
     LoadSample sample{.at_ns = at_ns};
     for (const RequestRecord& record : run.records) {
       if (record.sent_ns <= at_ns && record.end_ns > at_ns) ++sample.in_flight;

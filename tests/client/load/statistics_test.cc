@@ -169,7 +169,7 @@ TEST(BootstrapRatio, IsTheMeanWithAnIntervalOfItsDeviation) {
 TEST(BootstrapRatio, TendsToTheNormalDistributionThatManyGroupsGet) {
   std::mt19937_64 random(2);
   std::vector<GroupTotal> groups;
-  for (int i = 0; i < 10'000; ++i) {
+  for (int i = 0; i < 2000; ++i) {
     const double count = 1 + static_cast<double>(random() % 5);
     groups.push_back({count * std::exponential_distribution<double>(1)(random), count});
   }
@@ -177,8 +177,8 @@ TEST(BootstrapRatio, TendsToTheNormalDistributionThatManyGroupsGet) {
   groups.push_back(groups.front());
   const Estimate normal = bootstrap_ratio(groups, 4);
   EXPECT_NEAR(resampled.value, normal.value, 1e-3);
-  EXPECT_NEAR(resampled.low, normal.low, 0.003);
-  EXPECT_NEAR(resampled.high, normal.high, 0.003);
+  EXPECT_NEAR(resampled.low, normal.low, 0.008);
+  EXPECT_NEAR(resampled.high, normal.high, 0.008);
 }
 
 TEST(BootstrapRatio, WeighsGroupsByTheirCount) {
