@@ -17,6 +17,7 @@ build=(
   prometheus-cpp-dev libspdlog-dev                                        # metrics, log
   libcli11-dev nlohmann-json3-dev                                         # flags, configuration
   libssl-dev                                                              # TLS, tokens
+  libboost-dev                                                            # HTTP, statistics (headers only)
   libpcre2-dev libutf8proc-dev                                            # tokenizer
   libhwy-dev                                                              # CPU kernels
   curl                                                                    # quickstart reads /metrics
