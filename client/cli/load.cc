@@ -1,17 +1,20 @@
 #include "client/cli/load.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <optional>
 
 #include "client/cli/interrupt.h"
 #include "client/cli/output.h"
 #include "client/load/failure.h"
 #include "client/load/json_fields.h"
-#include "client/load/report_run.h"
+#include "client/load/progress.h"
 #include "client/load/words.h"
 
 namespace switchyard {
@@ -57,7 +60,9 @@ int save(const Load& load, const std::string& path) {
 
 }  // namespace
 
-int run_load(const LoadFlags& flags) {
+int run_load(const LoadFlags& flags, Environment environment) {
+  auto reporter = LoadReporter::make(flags.report, std::move(environment));
+  if (!reporter.ok()) return complain(reporter.status(), kWrongCommand);
   const auto spec = read_spec(flags);
   if (!spec.ok()) return complain(spec.status(), kWrongCommand);
   if (!flags.sweep_rates.empty()) {
@@ -87,14 +92,28 @@ int run_load(const LoadFlags& flags) {
   if (!flags.save_file.empty()) return save(*load, flags.save_file);
 
   running = load.get();
+  reporter->begin();
+  const Output output{std::cout, std::cerr};
+  const auto kind =
+      isatty(STDERR_FILENO) != 0 ? ProgressLine::Kind::kTerminal : ProgressLine::Kind::kLog;
+  std::optional<ProgressLine> line;
+  load->on_start([&](auto) { line.emplace(std::cerr, kind); });
+  load->on_progress([&](const LoadProgress& progress, const LiveLatency& first_tokens) {
+    line->show(progress, first_tokens);
+  });
   if (!flags.sweep_rates.empty()) {
-    const auto result = load->sweep(flags.sweep, judge_run);
+    const auto judge = [&](const LoadRun& run) {
+      return sweep_verdict(run, reporter->objectives());
+    };
+    const auto result = load->sweep(flags.sweep, judge);
+    line.reset();
     if (!result.ok()) return complain(result.status(), kWrongCommand);
-    return report_sweep(*result, std::cout);
+    return reporter->report(*result, output);
   }
   const auto run = load->run();
+  line.reset();
   if (!run.ok()) return complain(run.status(), kWrongCommand);
-  return report_run(*run, std::cout);
+  return reporter->report(*run, output);
 }
 
 }  // namespace switchyard

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "client/cli/flags.h"
+#include "client/cli/load_report.h"
 #include "client/load/load.h"
 
 namespace switchyard {
@@ -26,6 +27,8 @@ struct LoadFlags {
   std::string sweep_rates;  // "LOW:HIGH"; empty: one run
   SweepSpec sweep;
 
+  LoadReportFlags report;
+
   void add_to(CLI::App& command);
 
  private:
@@ -37,7 +40,8 @@ struct LoadFlags {
   void add_searches(CLI::App& command);
 };
 
-// Exit code: 0, 1 when a node failed or the client was late, 2 when the specification is wrong.
-int run_load(const LoadFlags& flags);
+// Exit code: 0, 1 when a node failed, 2 when the specification is wrong, 3 when this client was
+// late.
+int run_load(const LoadFlags& flags, Environment environment);
 
 }  // namespace switchyard

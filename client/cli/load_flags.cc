@@ -50,13 +50,14 @@ void LoadFlags::add_to(CLI::App& command) {
       "or exponential:MEAN[:MOST]. --workload takes a JSON file with the same fields and more\n"
       "(several classes); client/README.md describes it. Flags win over the file; those of the\n"
       "groups Requests and Faults apply to each of its classes.\n"
-      "Exit code: 0 done; 1 a node failed, or this client was late; 2 the command line was wrong.");
+      "Exit code: 0 done; 1 a node failed; 2 the command line was wrong; 3 this client was late.");
   add_where(command);
   add_when(command);
   add_how_long(command);
   add_what(command);
   add_faults(command);
   add_searches(command);
+  report.add_to(command);
 }
 
 void LoadFlags::add_where(CLI::App& command) {

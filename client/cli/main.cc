@@ -1,11 +1,12 @@
 // The program `switchyard`: parses the command line and runs one subcommand.
-// Exit codes: 0 done, 1 the node failed, 2 the command line was wrong.
+// Exit codes: 0 done, 1 the node failed, 2 the command line was wrong, 3 a load came late.
 #include <CLI/CLI.hpp>
 #include <iostream>
 
 #include "client/cli/chat.h"
 #include "client/cli/generate.h"
 #include "client/cli/load.h"
+#include "client/cli/load_compare.h"
 #include "client/cli/models.h"
 
 // What escapes is a lack of memory, which ends the program anyway.
@@ -25,6 +26,8 @@ int main(int argc, char** argv) {
   switchyard::LoadFlags load_flags;
   CLI::App* load = app.add_subcommand("load", "Makes load and measures what becomes of it");
   load_flags.add_to(*load);
+  switchyard::LoadCompareFlags compare_flags;
+  const CLI::App* compare = switchyard::add_compare_to(*load, compare_flags);
 
   switchyard::ModelsFlags models_flags;
   CLI::App* models = app.add_subcommand("models", "What the node serves");
@@ -41,6 +44,9 @@ int main(int argc, char** argv) {
 
   if (chat->parsed()) return switchyard::run_chat(chat_flags);
   if (generate->parsed()) return switchyard::run_generate(generate_flags);
-  if (load->parsed()) return switchyard::run_load(load_flags);
+  if (compare->parsed()) return switchyard::run_load_compare(compare_flags);
+  if (load->parsed()) {
+    return switchyard::run_load(load_flags, switchyard::this_environment(argc, argv));
+  }
   return switchyard::run_models(models_flags);
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "client/load/figures.h"
 #include "client/load/words.h"
 #include "client/rpc/retry.h"
 
@@ -275,6 +276,10 @@ void Driver::finish(int64_t number) {
   const auto due = in_flight_.find(number);
   const int32_t user = due->second.pending.user;
   const int64_t next_ns = due->second.record.end_ns + due->second.pending.planned.think_ns;
+  if (const auto first_ms = ttft_ms(due->second.record);
+      first_ms && completed(due->second.record)) {
+    first_tokens_.add(static_cast<int64_t>(*first_ms * 1e6));
+  }
   book_.end(std::move(due->second.record));
   in_flight_.erase(due);
   if (user >= 0) next_of_user(user, next_ns);

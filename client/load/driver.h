@@ -21,6 +21,7 @@
 #include "client/load/agenda.h"
 #include "client/load/history.h"
 #include "client/load/load_plan.h"
+#include "client/load/progress.h"
 #include "client/load/run_book.h"
 #include "client/load/saturation.h"
 #include "client/load/stream_call.h"
@@ -32,7 +33,7 @@ namespace switchyard {
 class Driver final : private CallListener {
  public:
   // Called on the driving thread four times a second; must return at once.
-  using OnProgress = std::function<void(const LoadProgress&)>;
+  using OnProgress = std::function<void(const LoadProgress&, const LiveLatency& first_tokens)>;
 
   // `targets` must outlive this.
   Driver(const LoadSpec& spec, LoadPlan plan, Targets& targets, OnProgress on_progress);
@@ -143,6 +144,7 @@ class Driver final : private CallListener {
   std::unordered_map<int64_t, Talk> talks_;
   std::unordered_map<int64_t, Due> in_flight_;  // by number
   std::deque<Due> held_back_;
+  LiveLatency first_tokens_;  // of answers that have ended, from the intended send
   int64_t sent_ = 0;
   bool stopped_ = false;  // sends nothing new
   bool cutting_ = false;

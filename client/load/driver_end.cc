@@ -30,7 +30,8 @@ void Driver::look(int64_t now_ns) {
     on_progress_({.now = sample,
                   .failed = book_.failed(),
                   .requests = spec_.requests,
-                  .duration_ns = end_ns_ == INT64_MAX ? -1 : end_ns_});
+                  .duration_ns = end_ns_ == INT64_MAX ? -1 : end_ns_},
+                 first_tokens_);
   }
   if (stopped_) return;
   const auto ended = static_cast<double>(book_.ended());
