@@ -57,8 +57,9 @@ absl::StatusOr<std::vector<TraceLine>> read_trace(std::istream& in,
   const absl::Status status =
       for_each_line(in, {limits.line_bytes, limits.lines}, [&](std::string_view text) {
         auto line = read_line(text, block_tokens, limits.line_bytes);
-        if (line.ok()) lines.push_back(*std::move(line));
-        return line.status();
+        if (!line.ok()) return line.status();
+        lines.push_back(*std::move(line));
+        return absl::OkStatus();
       });
   if (!status.ok()) return status;
   if (lines.empty()) return failure("it holds no requests");
