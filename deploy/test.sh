@@ -28,6 +28,7 @@ for preset in "${presets[@]}"; do
 done
 
 deploy/install_dependencies.sh test
+deploy/install_manifest_tools.sh
 
 for preset in "${presets[@]}"; do
   printf '\n=== %s: build\n' "$preset"
