@@ -51,7 +51,7 @@ name=switchyard-$version-linux-$(uname -m)$cuda
 top=$box/$name
 mkdir -p "$top/lib" "$top/licenses"
 cmake --install "$build" --prefix "$top" --strip > /dev/null
-cp "$source/LICENSE" "$source/deploy/configs/node.toml" "$top/"
+cp -r "$source/LICENSE" "$source/deploy/configs/node.toml" "$source/deploy/systemd" "$top/"
 
 # "libhwy.so.1 => /lib/x86_64-linux-gnu/libhwy.so.1 (0x...)"
 mapfile -t libraries < <(ldd "$build/node/switchyard-node" "$build/client/switchyard" |
@@ -90,7 +90,7 @@ Switchyard $version for $(uname -m)${cuda:+, with the CUDA backend}. Runs from t
     bin/switchyard-node serve --model FOLDER
     bin/switchyard chat
 
-node.toml lists every flag of the node. LIBRARIES says what lib/ is made of; licenses/ has the notices.
+node.toml lists every flag of the node; systemd/ has a unit for it. LIBRARIES says what lib/ is made of; licenses/ has the notices.
 TEXT
 
 if [[ $tree ]]; then
@@ -102,7 +102,7 @@ fi
 date=${SOURCE_DATE_EPOCH:-$(git -C "$source" log -1 --format=%ct 2> /dev/null || echo 0)}
 output=${output:-$build/$name.tar.gz}
 tar --create --directory "$box" --format=gnu --sort=name --owner=0 --group=0 --numeric-owner \
-  --mtime="@$date" "$name" | gzip -9 --no-name > "$output.part"
+  --mtime="@$date" "$name" | gzip --no-name > "$output.part"
 mv "$output.part" "$output"
 say "$(wc -l < "$top/LIBRARIES") libraries, $(du -sb "$top" | cut -f 1) bytes unpacked, needs glibc ${glibc#GLIBC_}"
 say "$output: $(stat -c %s "$output") bytes, sha256 $(sha256sum "$output" | cut -d ' ' -f 1)"

@@ -58,6 +58,10 @@ class BundleTest(unittest.TestCase):
                 self.assertRegex(version, r"\d")
                 self.assertTrue((self.top / "licenses" / package).read_text(errors="replace").strip())
 
+    def test_it_has_what_an_operator_starts_with(self):
+        for name in ("node.toml", "LICENSE", "README", "systemd/switchyard-node.service"):
+            self.assertTrue((self.top / name).is_file(), name)
+
     def test_the_glibc_it_asks_for_is_the_one_it_needs(self):
         wanted = re.search(r"needs glibc ([\d.]+)", self.run_.stderr).group(1)
         self.assertIn(f"glibc {wanted} or newer", (self.top / "README").read_text())

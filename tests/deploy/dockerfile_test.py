@@ -72,7 +72,8 @@ class DockerfileTest(unittest.TestCase):
         rules = [line for line in (SOURCE_DIR / "deploy/Dockerfile.dockerignore").read_text().splitlines()
                  if line and not line.startswith("#")]
         self.assertEqual(rules[0], "*")
-        for stage, source in self.sources():
+        wanted = list(self.sources()) + [("bundle.sh", path) for path in self.read_by_bundle()]
+        for stage, source in wanted:
             with self.subTest(stage=stage, source=source):
                 self.assertTrue((SOURCE_DIR / source).exists())
                 ignored = False
@@ -84,12 +85,15 @@ class DockerfileTest(unittest.TestCase):
                         ignored = not rule.startswith("!")
                 self.assertFalse(ignored)
 
+    def read_by_bundle(self):
+        return re.findall(r'"\$source/([\w./-]+)"', (SOURCE_DIR / "deploy/bundle.sh").read_text())
+
     def test_everything_that_the_build_reads_is_copied(self):
         copied = {source for stage, source in self.sources() if stage == "build"}
         top = set(re.findall(r"^add_subdirectory\((\w+)\)", (SOURCE_DIR / "CMakeLists.txt").read_text(), re.M))
         self.assertLessEqual(top | {"CMakeLists.txt", "CMakePresets.json", "LICENSE", "deploy"}, copied)
-        bundle = (SOURCE_DIR / "deploy/bundle.sh").read_text()
-        for needed in re.findall(r'"\$source/([\w./-]+)"', bundle):
+        self.assertIn("LICENSE", self.read_by_bundle())
+        for needed in self.read_by_bundle():
             self.assertTrue(any(needed == source or needed.startswith(source + "/") for source in copied), needed)
 
     def test_bases_are_named_by_version(self):

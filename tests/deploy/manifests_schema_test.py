@@ -1,6 +1,7 @@
 """Every overlay builds, without a warning, and each of its objects is what a cluster would accept: Kubernetes'
 own by its strict schemas of several versions, custom resources by schemas/."""
 import json
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -36,21 +37,25 @@ class SchemaTest(unittest.TestCase):
         for overlay in manifests.OVERLAYS:
             self.assertIn(f"`{overlay}`", readme)
 
-    def test_a_component_that_no_overlay_takes_builds_too(self):
-        import tempfile
-        for component in ("service-monitor", "writable-root"):
-            with self.subTest(component), tempfile.TemporaryDirectory(dir=manifests.KUBERNETES / "overlays") as folder:
-                (Path(folder) / "kustomization.yaml").write_text(
-                    "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../fleet]\n"
-                    f"components: [../../components/{component}]\n")
-                items = list(yaml.safe_load_all(manifests.kustomize(folder)))
-                for item in items:
+    def with_component(self, component):
+        """The fleet and one component more."""
+        with tempfile.TemporaryDirectory(dir=manifests.KUBERNETES / "overlays") as folder:
+            (Path(folder) / "kustomization.yaml").write_text(
+                "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../fleet]\n"
+                f"components: [../../components/{component}]\n")
+            return list(yaml.safe_load_all(manifests.kustomize(folder)))
+
+    def test_components_that_no_overlay_takes_build_and_do_what_they_say(self):
+        items = {name: self.with_component(name) for name in ("service-monitor", "writable-root", "hub-token")}
+        for name, built in items.items():
+            for item in built:
+                with self.subTest(component=name, item=manifests.name_of(item)):
                     self.check(item)
-                if component == "writable-root":
-                    _, _, node = manifests.node_of(items)
-                    self.assertFalse(node["securityContext"]["readOnlyRootFilesystem"])
-                else:
-                    self.assertEqual(len(manifests.of_kind(items, "ServiceMonitor")), 1)
+        self.assertEqual(len(manifests.of_kind(items["service-monitor"], "ServiceMonitor")), 1)
+        _, _, node = manifests.node_of(items["writable-root"])
+        self.assertFalse(node["securityContext"]["readOnlyRootFilesystem"])
+        (job,) = manifests.of_kind(items["hub-token"], "Job")
+        self.assertEqual(manifests.pod_of(job)["containers"][0]["args"][-2:], ["--token", "/etc/hub-token/token"])
 
     def test_every_file_belongs_to_a_kustomization(self):
         for path in manifests.KUBERNETES.glob("*/**/*.*"):
