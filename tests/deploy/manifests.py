@@ -81,9 +81,9 @@ def selects(selector, labels):
 
 
 def samples(overlay):
-    """Secrets that are an operator's to make, as the overlay shows them."""
-    path = KUBERNETES / "overlays" / overlay / "secrets.sample.yaml"
-    return list(yaml.safe_load_all(path.read_text(encoding="utf-8"))) if path.exists() else []
+    """What is an operator's to make, as the overlay shows it: Secrets, mostly."""
+    paths = sorted((KUBERNETES / "overlays" / overlay).glob("*.sample.yaml"))
+    return [item for path in paths for item in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
 
 
 def keys_of(items, kind, name):

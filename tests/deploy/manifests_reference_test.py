@@ -109,6 +109,18 @@ class ReferenceTest(unittest.TestCase):
                             self.assertEqual(ports[port["targetPort"]], port["port"])
                             self.assertTrue(port["appProtocol"])
 
+    def test_addresses_in_commands_are_services_and_ports_of_the_fleet(self):
+        services = {item["metadata"]["name"]: {port["port"] for port in item["spec"]["ports"]}
+                    for item in of_kind(build("fleet"), "Service")}
+        (job,) = of_kind(build("load-test"), "Job")
+        words = pod_of(job)["containers"][0]["args"]
+        addresses = [word for word in words if re.fullmatch(r"[a-z0-9.-]+:\d+", word)]
+        self.assertGreater(len(addresses), 1)
+        for address in addresses:
+            name, port = address.split(":")
+            service = name.removeprefix("switchyard-node-0.")
+            self.assertIn(int(port), services[service], address)
+
     def test_the_statefulset_has_its_headless_service_of_ready_pods(self):
         for overlay in manifests.WITH_NODES:
             items = build(overlay)
