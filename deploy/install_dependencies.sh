@@ -22,8 +22,8 @@ build=(
 )
 run_tests=(
   libgtest-dev libgmock-dev
+  python3-venv openssl                     # tests/deploy: install_manifest_tools.sh, certificates
   python3 python3-grpcio python3-protobuf  # the end-to-end tests drive programs from Python
-  python3-venv openssl                     # those of deploy/: install_manifest_tools.sh, certificates
   clang-format-14                          # the version that the format is pinned to
 )
 explore=(clang clang-tidy libclang-rt-dev)
