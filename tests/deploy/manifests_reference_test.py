@@ -208,6 +208,22 @@ class ReferenceTest(unittest.TestCase):
                     if "grafana_dashboard" not in item["metadata"].get("labels", {}):
                         self.assertRegex(item["metadata"]["name"], r"-[a-z0-9]{10}$")
 
+    def test_dashboards_and_rules_are_where_their_readers_look(self):
+        for overlay in manifests.WITH_GPU:
+            with self.subTest(overlay):
+                items = build(overlay)
+                dashboards = [item for item in of_kind(items, "ConfigMap")
+                              if item["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
+                files = (manifests.SOURCE_DIR / "deploy/grafana/dashboards").glob("*.json")
+                self.assertEqual(sorted(name for item in dashboards for name in item["data"]),
+                                 sorted(path.name for path in files))
+                (rules,) = of_kind(items, "PrometheusRule")
+                jobs = set(re.findall(r'job="(\w+)"', str(rules)))
+                (monitor,) = of_kind(items, "PodMonitor")
+                (job,) = [rule["replacement"] for rule in monitor["spec"]["podMetricsEndpoints"][0]["relabelings"]
+                          if rule["targetLabel"] == "job"]
+                self.assertIn(job, jobs)
+
     def test_the_sample_list_of_weights_is_that_of_the_demo_model(self):
         import hashlib
         for overlay in ("single-node", "fleet"):
