@@ -76,7 +76,8 @@ cut -d ' ' -f 2 "$box/of" | grep . | sort -u |
   xargs -r dpkg-query --show --showformat='${Package} ${Version}\n' 2> /dev/null | sort -u > "$box/versions" || true
 awk 'NR == FNR { version[$1] = $2; next } { print $1, $2 ? $2 " " version[$2] : "of no package" }' \
   "$box/versions" "$box/of" > "$top/LIBRARIES"
-cut -d ' ' -f 2 "$box/of" | grep . | sort -u | while read -r package; do
+cut -d ' ' -f 2 "$box/of" | sort -u | while read -r package; do
+  [[ $package ]] || continue
   cp -L "/usr/share/doc/$package/copyright" "$top/licenses/$package"
 done
 chmod -R u=rwX,go=rX "$top"

@@ -1,8 +1,11 @@
 """Manifests say nothing to the programs that they do not know, and ask Prometheus for nothing that they do
 not have."""
+import contextlib
+import json
 import os
 import re
 import subprocess
+import tempfile
 import threading
 import tomllib
 import unittest
@@ -23,16 +26,15 @@ def flags_of(*command):
     return set(re.findall(r"^ +(?:-\w,)?--([a-z][a-z0-9-]*)", text, re.M))
 
 
-def metrics_of_a_node():
-    """The names that a node on the demo model exports."""
+@contextlib.contextmanager
+def running_node():
+    """A node on the demo model: name -> address, for grpc, metrics, admin."""
     node = subprocess.Popen([NODE, "serve", "--model", DEMO_MODEL, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
                              "--metrics", "127.0.0.1:0", "--log-level", "error"], stdout=subprocess.PIPE, text=True)
     watchdog = threading.Timer(60, node.kill)
     watchdog.start()
     try:
-        address = re.search(r" metrics=(\S+)", node.stdout.readline()).group(1)
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as page:
-            return set(re.findall(r"^([a-z_:]+)", page.read().decode(), re.M))
+        yield dict(re.findall(r"(\w+)=(\S+)", node.stdout.readline()))
     finally:
         watchdog.cancel()
         node.kill()
@@ -80,12 +82,34 @@ class FlagsTest(unittest.TestCase):
         self.assertLessEqual({"node", "fetch", "wait-for-weights"}, seen)
 
     def test_autoscaling_asks_for_metrics_that_nodes_have(self):
-        there = metrics_of_a_node()
+        with running_node() as addresses:
+            with urllib.request.urlopen(f"http://{addresses['metrics']}/metrics", timeout=10) as page:
+                there = set(re.findall(r"^([a-z_:]+)", page.read().decode(), re.M))
         (scaled,) = manifests.of_kind(manifests.build("keda"), "ScaledObject")
         wanted = set(re.findall(r"switchyard_[a-z_]+", str([trigger["metadata"]["query"]
                                                             for trigger in scaled["spec"]["triggers"]])))
         self.assertEqual(len(wanted), 2)
         self.assertLessEqual(wanted, there)
+
+    def test_the_load_job_runs_on_the_demo_model(self):
+        """Its very arguments, against one node and for two seconds."""
+        items = manifests.build("load-test")
+        (job,) = manifests.of_kind(items, "Job")
+        pod = manifests.pod_of(job)
+        (container,) = pod["containers"]
+        workload = manifests.file_at(items, pod, container, "/etc/load/workload.json")
+        with running_node() as addresses, tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "workload.json").write_text(workload)
+            here = {"switchyard-node:50051": addresses["grpc"],
+                    "switchyard-node-0.switchyard-node-pods:9464": addresses["metrics"],
+                    "/etc/load/workload.json": f"{folder}/workload.json"}
+            words = [here.get(word, word.replace("/results/", folder + "/")) for word in container["args"]]
+            run = subprocess.run([CLIENT, *words, "--rate", "5", "--duration", "2", "--warmup", "0"],
+                                 capture_output=True, text=True, check=False, timeout=90)
+            self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
+            report = json.loads((Path(folder) / "report.json").read_text())
+            self.assertIn("schema", str(report)[:200])
+            self.assertIn("<html", (Path(folder) / "report.html").read_text()[:500])
 
 
 if __name__ == "__main__":
