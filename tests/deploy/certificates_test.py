@@ -78,7 +78,7 @@ class CertificatesTest(unittest.TestCase):
             def ask(left_out=()):
                 given = [word for flag, file in everything.items() if flag not in left_out for word in (flag, file)]
                 return run(BUILD_DIR / "client/switchyard", "generate", "--node", address, "--timeout", "10",
-                           "--max-new-tokens", "2", *given, "hello")
+                           "--max-new-tokens", "2", "--tls", *given, "hello")
 
             answer = ask()
             self.assertEqual(answer.returncode, 0, answer.stderr)
