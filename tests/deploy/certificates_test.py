@@ -67,7 +67,8 @@ class CertificatesTest(unittest.TestCase):
             [BUILD_DIR / "node/switchyard-node", "serve", "--model", SOURCE_DIR / "deploy/demo-model",
              "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--log-level", "error",
              "--tls-cert", self.folder / "node.crt", "--tls-key", self.folder / "node.key",
-             "--tls-client-ca", self.folder / "ca.crt", "--tokens-file", tokens], stdout=subprocess.PIPE, text=True)
+             "--tls-client-ca", self.folder / "ca.crt", "--tokens-file", tokens],
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         watchdog = threading.Timer(60, node.kill)
         watchdog.start()
         try:
