@@ -11,7 +11,7 @@ import kubernetes_validate
 import yaml
 
 # The oldest has preStop's sleep by default; the newest is what the schemas go to.
-VERSIONS = ["1.30", "1.33", "1.37"]
+VERSIONS = ["1.30", "1.37"]
 SCHEMAS = {schema["title"]: schema for schema in
            (json.loads(path.read_text()) for path in (Path(__file__).parent / "schemas").glob("*.json"))}
 
