@@ -22,7 +22,7 @@ build=(
 )
 run_tests=(
   libgtest-dev libgmock-dev
-  python3-venv openssl                     # tests/deploy: install_manifest_tools.sh, certificates
+  python3-venv                             # install_manifest_tools.sh
   python3 python3-grpcio python3-protobuf  # the end-to-end tests drive programs from Python
   clang-format-14                          # the version that the format is pinned to
 )
