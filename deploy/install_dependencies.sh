@@ -24,6 +24,7 @@ build=(
 )
 run_tests=(
   libgtest-dev libgmock-dev
+  python3-venv                             # install_manifest_tools.sh
   python3 python3-grpcio python3-protobuf  # the end-to-end tests drive programs from Python
   openssl                                  # they make certificates with it
   clang-format-14                          # the version that the format is pinned to

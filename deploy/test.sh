@@ -5,7 +5,8 @@
 #   test.sh [PRESET...]     default: tsan dev release
 #
 #   tsan      thread sanitizer over the tests in which threads meet
-#   dev       address and undefined-behaviour sanitizers over everything but the end-to-end tests
+#   dev       address and undefined-behaviour sanitizers over everything but the tests of
+#             whole programs
 #   release   every test, with the programs as they are served; with nvcc, the CUDA backend too, and
 #             where a GPU answers, the tests on it
 set -euo pipefail
@@ -27,6 +28,7 @@ for preset in "${presets[@]}"; do
 done
 
 deploy/install_dependencies.sh test
+deploy/install_manifest_tools.sh
 
 for preset in "${presets[@]}"; do
   printf '\n=== %s: build\n' "$preset"
@@ -37,7 +39,7 @@ for preset in "${presets[@]}"; do
       ;;
     dev)
       targets=(all)
-      selection=(--exclude-regex '^(end_to_end_|check_)')
+      selection=(--exclude-regex '^(end_to_end_|check_|deploy_)')
       ;;
     release)
       targets=(all)
