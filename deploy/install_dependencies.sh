@@ -6,7 +6,7 @@
 #   install_dependencies.sh [--check] [GROUP...]
 #
 #   GROUP    build    to compile the programs (the default)
-#            test     to compile and run the tests
+#            test     to compile and run the tests; fetches prometheus too, without installing it
 #            explore  clang with its sanitizers and clang-tidy, for the preset `lint`
 #   --check  list what is missing, install nothing; exit 1 if anything is
 set -euo pipefail
@@ -23,6 +23,7 @@ build=(
 run_tests=(
   libgtest-dev libgmock-dev
   python3 python3-grpcio python3-protobuf  # the end-to-end tests drive programs from Python
+  python3-yaml                             # rules and scrape configurations
   clang-format-14                          # the version that the format is pinned to
 )
 explore=(clang clang-tidy libclang-rt-dev)
@@ -44,6 +45,7 @@ for argument in "$@"; do
   esac
 done
 
+fetch=(true)  # what tests run but nobody may want installed
 wanted=()
 for group in "${groups[@]:-build}"; do
   case $group in
@@ -51,6 +53,7 @@ for group in "${groups[@]:-build}"; do
     test) wanted+=("${build[@]}" "${run_tests[@]}") ;;
     explore) wanted+=("${build[@]}" "${run_tests[@]}" "${explore[@]}") ;;
   esac
+  [[ $group == build ]] || fetch=("$(dirname "$0")/fetch_prometheus.sh")
 done
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
@@ -66,12 +69,13 @@ done < <(printf '%s\n' "${wanted[@]}" | sort -u)
 
 if [[ ${#missing[@]} -eq 0 ]]; then
   say "all $(printf '%s\n' "${wanted[@]}" | sort -u | wc -l) packages are installed"
-  exit 0
 fi
 if [[ $only_check ]]; then
-  printf '%s\n' "${missing[@]}"
-  exit 1
+  "${fetch[@]}" --check || missing+=("prometheus (fetched, not installed)")
+  [[ ${#missing[@]} -eq 0 ]] || printf '%s\n' "${missing[@]}"
+  exit $((${#missing[@]} > 0))
 fi
+[[ ${#missing[@]} -gt 0 ]] || exec "${fetch[@]}"
 
 as_root=()
 if [[ $(id -u) -ne 0 ]]; then
@@ -87,3 +91,4 @@ say "installing ${#missing[@]} packages: ${missing[*]}"
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
   apt-get install -y -qq --no-install-recommends "${missing[@]}"
+"${fetch[@]}"
