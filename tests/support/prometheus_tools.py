@@ -23,7 +23,7 @@ def _program(name):
     return found
 
 
-def promtool(*arguments, text=None):
+def promtool(*arguments, text=""):
     """Runs promtool; what it wrote, or an AssertionError if it found fault."""
     done = subprocess.run([_program("promtool"), *map(str, arguments)], input=text, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
