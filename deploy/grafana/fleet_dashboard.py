@@ -1,13 +1,14 @@
 """All nodes that serve a model: is there enough of them, do they share the load, which one is odd."""
 from panels import Dashboard, Panel, Query, Row
-from queries import (BLOCK_POOLS, FLEET, GPU, INSTANCES, LOAD_RUNS, MACHINES, MODEL, NAMESPACE, NODE, alerts,
-                     cached_share, failed_share, quantile, rate, series, service_levels)
+from queries import (BLOCK_POOLS, CODE_COLORS, FLEET, GPU, INSTANCES, LOAD_RUNS, MACHINES, MODEL, NAMESPACE, NODE,
+                     STATE_COLORS, alerts, cached_share, failed_share, quantile, rate, series, service_levels)
 
-READY = f"sum({series('node_state', FLEET, state='ready')})"
+READY = series("node_state", FLEET, state="ready")
 NODES = Row("Nodes", [
-    Panel("Ready nodes", [Query(READY, "ready")], kind="stat", width=4, limit=1, worse="below"),
+    Panel("Ready nodes", [Query(f"sum({READY})", "ready"), Query(f"count({READY})", "known")], kind="stat",
+          width=4, limit=1, worse="below"),
     Panel("Nodes by state", [Query(f"sum by (state) ({series('node_state', FLEET)})", "{{state}}")], kind="areas",
-          width=10),
+          width=10, colors=STATE_COLORS),
     Panel("Firing alerts", [Query('ALERTS{alertname=~"Switchyard.+", alertstate="firing"}')], kind="table", width=10,
           columns={"alertname": "Alert", "severity": "Severity", "model_name": "Model", "instance": "Node"}),
     Panel("Each node", [
@@ -18,12 +19,13 @@ NODES = Row("Nodes", [
         Query(f"max by (instance) ({series('kv_cache_usage_ratio', FLEET, BLOCK_POOLS)})")],
           kind="table", width=24, height=7,
           columns={"instance": "Node", "version": "Version", "state": "State", "Value #C": "Running",
-                   "Value #D": "Waiting", "Value #E": "Cache in use"}),
+                   "Value #D": "Waiting", "Value #E": "Cache in use"},
+          units={"Cache in use": "percentunit"}),
 ])
 
 TRAFFIC = Row("Traffic", [
     Panel("Requests ended, by code", [Query(rate("requests_total", NODE, by="code") + " > 0", "{{code}}")], "reqps",
-          "areas"),
+          "areas", colors=CODE_COLORS),
     Panel("Failed requests, by node", [Query(failed_share(NODE, by="instance"), "{{instance}}")], "percentunit"),
     Panel("Refused, by reason", [Query(rate("rejected_total", NODE, by="reason") + " > 0", "{{reason}}")], "reqps",
           "areas"),
@@ -35,6 +37,7 @@ TRAFFIC = Row("Traffic", [
           most=1, says="Drops when sessions land on other nodes than before."),
 ])
 
+RUNNING = f"avg_over_time({series('requests_running', NODE)}[5m])"
 SHARES = Row("How the load is shared", [
     Panel("Running", [Query(series("requests_running", NODE), "{{instance}}")]),
     Panel("Waiting", [Query(series("requests_waiting", NODE), "{{instance}}")]),
@@ -44,8 +47,7 @@ SHARES = Row("How the load is shared", [
     Panel("Cache in use", [
         Query(series("kv_cache_usage_ratio", NODE, BLOCK_POOLS), "{{instance}} {{pool}}")], "percentunit", most=1,
           limit=0.9),
-    Panel("Busiest node over the mean", [Query(
-        f"max({series('requests_running', NODE)}) / avg({series('requests_running', NODE)})", "running")],
+    Panel("Busiest node over the mean", [Query(f"max({RUNNING}) / avg({RUNNING})", "running, over 5 minutes")],
           says="1 is even. Callers that keep one connection to one address make it high."),
 ])
 

@@ -1,8 +1,9 @@
 """The servers' side of a load run. Set the time range to the run (the marks "Load runs" help): the
 first rows are of that whole range, to stand beside the load tester's own report."""
 from panels import Dashboard, Panel, Query, Row
-from queries import (BLOCK_POOLS, FIRST_TOKEN_SECONDS, GPU, INSTANCES, LOAD_RUNS, MACHINES, MODEL, NAMESPACE, NODE,
-                     TOKEN_SECONDS, alerts, mean, not_ready, quantile, quantiles, rate, series, service_levels)
+from queries import (BLOCK_POOLS, CODE_COLORS, FIRST_TOKEN_SECONDS, GPU, INSTANCES, LOAD_RUNS, MACHINES, MODEL,
+                     NAMESPACE, NODE, PHASE_COLORS, TOKEN_COLORS, TOKEN_SECONDS, alerts, mean, not_ready, quantile,
+                     quantiles, rate, series, service_levels)
 
 WHOLE = "increase({}[$__range])"
 
@@ -45,10 +46,11 @@ RUN = Row("The whole range", [
 
 OVER_TIME = Row("Over time", [
     Panel("Requests ended, by code", [Query(rate("requests_total", NODE, by="code") + " > 0", "{{code}}")], "reqps",
-          "areas"),
+          "areas", colors=CODE_COLORS),
     Panel("Tokens per second", [Query(rate("generation_tokens_total", NODE), "generated"),
                                 Query(rate("prompt_tokens_total", NODE, source="computed"), "prompt, computed"),
-                                Query(rate("prompt_tokens_total", NODE, source="cached"), "prompt, from the cache")]),
+                                Query(rate("prompt_tokens_total", NODE, source="cached"), "prompt, from the cache")],
+          colors=TOKEN_COLORS),
     Panel("Goodput", [
         Query(rate("inter_token_latency_seconds_bucket", NODE, le=TOKEN_SECONDS), "tokens in time"),
         Query(rate("inter_token_latency_seconds_count", NODE), "tokens")],
@@ -63,7 +65,7 @@ OVER_TIME = Row("Over time", [
         Query(rate("cancelled_total", NODE, by="phase") + " > 0", "cancelled: {{phase}}")], "reqps", "areas"),
     Panel("Where a request's time goes", [
         Query(mean("request_queue_seconds", NODE), "queue"), Query(mean("request_prefill_seconds", NODE), "prefill"),
-        Query(mean("request_decode_seconds", NODE), "decode")], "s", "areas"),
+        Query(mean("request_decode_seconds", NODE), "decode")], "s", "areas", colors=PHASE_COLORS),
     Panel("Per token of an answer", quantiles("request_time_per_output_token_seconds", NODE), "s",
           says="The mean of each answer after its first token."),
     Panel("Cache in use", [Query(series("kv_cache_usage_ratio", NODE), "{{instance}} {{pool}}")], "percentunit", most=1,

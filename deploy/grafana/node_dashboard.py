@@ -1,15 +1,16 @@
 """One node in depth."""
 from panels import Dashboard, Panel, Query, Row
-from queries import (GPU, LOAD_RUNS, MACHINES, MODEL, NAMESPACE, NODE, ONE_INSTANCE, alerts, cached_share, mean,
-                     not_ready, quantile, quantiles, rate, series, service_levels)
+from queries import (CODE_COLORS, GPU, LOAD_RUNS, MACHINES, MODEL, NAMESPACE, NODE, ONE_INSTANCE, PHASE_COLORS,
+                     TOKEN_COLORS, alerts, cached_share, mean, not_ready, quantile, quantiles, rate, series,
+                     service_levels)
 
 TRAFFIC = Row("Traffic", [
     Panel("Requests ended, by code", [Query(rate("requests_total", NODE, by="code") + " > 0", "{{code}}")], "reqps",
-          "areas", says="Per second. Refusals are among them."),
+          "areas", colors=CODE_COLORS, says="Per second. Refusals are among them."),
     Panel("Tokens per second", [
         Query(rate("generation_tokens_total", NODE), "generated"),
         Query(rate("prompt_tokens_total", NODE, source="computed"), "prompt, computed"),
-        Query(rate("prompt_tokens_total", NODE, source="cached"), "prompt, from the cache")]),
+        Query(rate("prompt_tokens_total", NODE, source="cached"), "prompt, from the cache")], colors=TOKEN_COLORS),
     Panel("Refused and cancelled", [
         Query(rate("rejected_total", NODE, by="reason") + " > 0", "refused: {{reason}}"),
         Query(rate("cancelled_total", NODE, by="phase") + " > 0", "cancelled: {{phase}}")], "reqps", "areas",
@@ -33,7 +34,8 @@ QUEUE = Row("Queue and batch", [
     Panel("Waiting, by priority", [Query(series("requests_waiting_by_priority", NODE), "{{class}}")], kind="areas"),
     Panel("Where a request's time goes", [
         Query(mean("request_queue_seconds", NODE), "queue"), Query(mean("request_prefill_seconds", NODE), "prefill"),
-        Query(mean("request_decode_seconds", NODE), "decode")], "s", "areas", says="Means of answers that ended."),
+        Query(mean("request_decode_seconds", NODE), "decode")], "s", "areas", says="Means of answers that ended.",
+          colors=PHASE_COLORS),
     Panel("Queue and prefill, p99", [
         Query(quantile(0.99, "request_queue_seconds", NODE), "queue"),
         Query(quantile(0.99, "request_prefill_seconds", NODE), "prefill")], "s",
@@ -43,7 +45,8 @@ QUEUE = Row("Queue and batch", [
 CACHE = Row("Cache", [
     Panel("Cache in use", [Query(series("kv_cache_usage_ratio", NODE), "{{pool}}")], "percentunit", most=1, limit=0.9,
           says="Pool linear-state: slots of recurrent state, one for each running sequence."),
-    Panel("Blocks", [Query(series("kv_blocks", NODE, pool="full"), "{{state}}")], kind="areas"),
+    Panel("Blocks", [Query(series("kv_blocks", NODE, pool="full"), "{{state}}")], kind="areas",
+          colors={"active": "orange", "cached": "purple", "free": "green"}),
     Panel("Prompt tokens from the cache", [Query(cached_share(NODE), "share")], "percentunit", most=1),
     Panel("Preemptions", [Query(rate("preemptions_total", NODE), "per second")],
           says="Requests that lost their cache to others."),

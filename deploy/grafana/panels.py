@@ -32,6 +32,8 @@ class Panel:
     most: float = None    # the axis' upper end
     names: bool = False   # stat: the series' name instead of its value
     columns: dict = field(default_factory=dict)  # table: label or query -> heading, in this order
+    units: dict = field(default_factory=dict)  # table: heading -> unit, where it is not `unit`
+    colors: dict = field(default_factory=dict)  # lines, areas: series -> colour, where one says something
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class Dashboard:
     refresh: str = "10s"
 
 
+def override(name, **properties):
+    return {"matcher": {"id": "byName", "options": name},
+            "properties": [{"id": key, "value": value} for key, value in properties.items()]}
+
+
 def thresholds(panel):
     if panel.limit is None:
         steps = [{"color": "text" if panel.kind == "stat" else "green", "value": None}]
@@ -95,7 +102,8 @@ def lines(panel):
         defaults["max"] = panel.most
     return {
         "type": "timeseries",
-        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "fieldConfig": {"defaults": defaults, "overrides": [
+            override(name, color={"mode": "fixed", "fixedColor": color}) for name, color in panel.colors.items()]},
         "options": {"legend": {"displayMode": "list", "placement": "bottom", "showLegend": True,
                                "calcs": ["lastNotNull"]},
                     "tooltip": {"mode": "multi", "sort": "desc"}},
@@ -130,7 +138,7 @@ def table(panel):
     return {
         "type": "table",
         "fieldConfig": {"defaults": {"unit": panel.unit, "custom": {"align": "auto", "filterable": True}},
-                        "overrides": []},
+                        "overrides": [override(heading, unit=unit) for heading, unit in panel.units.items()]},
         "options": {"showHeader": True, "cellHeight": "sm", "footer": {"show": False}},
         "transformations": [
             {"id": "merge", "options": {}},

@@ -8,6 +8,12 @@ FAILED = 'code=~"INTERNAL|UNAVAILABLE|DEADLINE_EXCEEDED"'
 BLOCK_POOLS = 'pool=~"full|sliding"'  # not slots of recurrent state, which a full batch takes
 SENT_ELSEWHERE = 'reason=~"draining|starting"'
 
+CODE_COLORS = {"OK": "green", "CANCELLED": "blue", "INVALID_ARGUMENT": "purple", "RESOURCE_EXHAUSTED": "yellow",
+               "UNAVAILABLE": "orange", "DEADLINE_EXCEEDED": "light-red", "INTERNAL": "dark-red"}
+STATE_COLORS = {"ready": "green", "starting": "blue", "draining": "yellow", "stalled": "orange", "failed": "red"}
+TOKEN_COLORS = {"generated": "green", "prompt, computed": "blue", "prompt, from the cache": "purple"}
+PHASE_COLORS = {"queue": "yellow", "prefill": "blue", "decode": "green"}
+
 FLEET = 'namespace=~"$namespace", model_name=~"$model_name"'
 NODE = FLEET + ', instance=~"$instance"'
 

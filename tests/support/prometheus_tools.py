@@ -68,6 +68,10 @@ class Prometheus:
         """The series of an instant query, each with `metric` and `value` or `values`."""
         return self.get("query", query=expression, **parameters)["result"]
 
+    def now(self):
+        """Its clock, in seconds."""
+        return float(self.get("query", query="time()")["result"][0])
+
     @staticmethod
     def wait_until(holds, seconds=20):
         """Polls until holds() is true; returns what it returned."""

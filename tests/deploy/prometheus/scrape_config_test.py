@@ -63,8 +63,8 @@ class ScrapeConfigTest(unittest.TestCase):
         for target in targets:
             by_job.setdefault(target["labels"].pop("job"), []).append(target["labels"])
         self.assertEqual(by_job["switchyard"], [
-            {"instance": "127.0.0.1:1", "namespace": "inference", "pod": "node-0", "node": "machine-1"},
-            {"instance": "127.0.0.1:5", "namespace": "inference", "pod": "node-2", "node": "machine-1"}])
+            {"instance": "node-0", "namespace": "inference", "pod": "node-0", "node": "machine-1"},
+            {"instance": "node-2", "namespace": "inference", "pod": "node-2", "node": "machine-1"}])
         self.assertEqual(by_job["dcgm"], [{"instance": "127.0.0.1:9400"}, {"instance": "127.0.0.2:9400"}])
 
     @staticmethod

@@ -1,0 +1,214 @@
+"""A real Prometheus watches a real node through calm, overload and its end, with the rules and
+dashboards of deploy/: everything they read is there, what should move moves, alerts come when they
+should and no others do.
+
+Rules are evaluated each second and without their waiting times, which tests/deploy/prometheus covers:
+an alert that would only begin to wait counts here. GPU metrics come from another exporter, which is
+not here: what begins with DCGM_ is left out.
+"""
+import sys
+import tempfile
+import unittest
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import yaml
+
+from api import SOURCE_DIR, Stub, message, v1
+from node_process import NodeProcess, code_of, collect, endless, greedy
+
+sys.path.append(str(SOURCE_DIR / "tests/support"))
+from grafana_dashboards import all_queries, without_variables  # noqa: E402
+from promql import selectors  # noqa: E402
+from prometheus_tools import Prometheus, promtool  # noqa: E402
+
+DEPLOYED = SOURCE_DIR / "deploy/prometheus"
+JOB = 'job="switchyard"'
+
+# What a run like this one cannot move, and why.
+STILL = {
+    "switchyard_build_info": "what runs",
+    "switchyard_model_info": "what runs",
+    "switchyard_cache_config_info": "what runs",
+    "switchyard_startup_seconds": "is over when the first scrape comes",
+    "switchyard_node_state": "one node that stays ready until it ends",
+}
+# Only with TLS and tokens, which this node was not given; tests of the node cover them.
+OF_CREDENTIALS = {"switchyard_tls_certificate_not_after_timestamp_seconds", "switchyard_credential_reloads_total"}
+# What overload may cause beside the alert that it must cause.
+OVERLOAD_ALERTS = {"SwitchyardRefusing", "SwitchyardKvCacheFull", "SwitchyardPreempting", "SwitchyardOldestWaitLong",
+                   "SwitchyardFirstTokensVerySlow", "SwitchyardFirstTokensSlow", "SwitchyardTokensVerySlow",
+                   "SwitchyardTokensSlow"}
+
+
+def deployed_files(folder, target):
+    """prometheus.yaml as deployed, but for the node's address and the pace; returns its path."""
+    (folder / "rules").mkdir()
+    for file in DEPLOYED.glob("rules/*.yaml"):
+        rules = yaml.safe_load(file.read_text())
+        for group in rules["groups"]:
+            for rule in group["rules"]:
+                rule.pop("for", None)
+        (folder / "rules" / file.name).write_text(yaml.safe_dump(rules))
+    config = yaml.safe_load((DEPLOYED / "prometheus.yaml").read_text())
+    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] == "switchyard"]
+    config["scrape_configs"][0]["scrape_interval"] = "1s"
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
+    path = folder / "prometheus.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def read_by_rules_and_dashboards():
+    """selector -> who reads it, of all that a node has to export."""
+    readers = {}
+    for file in sorted(DEPLOYED.glob("rules/*.yaml")):
+        for group in yaml.safe_load(file.read_text())["groups"]:
+            for rule in group["rules"]:
+                for selector in selectors(rule["expr"]):
+                    readers.setdefault(selector, set()).add(rule.get("alert") or rule["record"])
+    for where, _, expression in all_queries():
+        for selector in selectors(without_variables(expression)):
+            readers.setdefault(selector, set()).add(where)
+    return {selector: who for selector, who in readers.items()
+            if not selector.name.startswith("DCGM_") and selector.name not in OF_CREDENTIALS
+            and selector.name != "ALERTS"}  # none fires as long as all is well
+
+
+class PrometheusTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        # Room for four answers and not for their whole context.
+        cls.node = cls.enterClassContext(NodeProcess(
+            "--max-batch-rows", "4", "--max-queue", "4", "--kv-memory", "1536KiB", "--max-context", "1024"))
+        cls.server = cls.enterClassContext(Prometheus(deployed_files(folder, cls.node.metrics_address)))
+        cls.wait_for_scrapes(2)
+        cls.began = cls.server.now()
+        cls.calm_load()
+        cls.wait_for_scrapes(2)
+        cls.alerts_in_calm = cls.alerts_so_far()
+        cls.overload()
+        cls.wait_for_scrapes(2)
+        cls.alerts_in_overload = cls.alerts_so_far()
+        with urllib.request.urlopen(f"http://{cls.node.metrics_address}/metrics", timeout=10) as page:
+            cls.page = page.read().decode()
+        cls.seen = cls.server.query(f"{{{JOB}}}[10m]")
+        cls.node.stop()
+        cls.alerts_at_the_end = cls.server.wait_until(
+            lambda: {"SwitchyardMetricsAbsent", "SwitchyardNodeUnreachable"} <= cls.alerts_so_far() and
+            cls.alerts_so_far())
+
+    @classmethod
+    def wait_for_scrapes(cls, number):
+        def count():
+            result = cls.server.query(f"count_over_time(up{{{JOB}}}[10m])")
+            return int(result[0]["value"][1]) if result else 0
+
+        wanted = count() + number
+        cls.server.wait_until(lambda: count() >= wanted)
+
+    @classmethod
+    def alerts_so_far(cls):
+        """Since the first scrapes: before them there were no metrics, and that alert is right."""
+        return {series["metric"]["alertname"] for series in cls.server.query("ALERTS[10m]")
+                if float(series["values"][-1][0]) > cls.began}
+
+    @classmethod
+    def calm_load(cls):
+        """Three callers at a time: streams, whole answers, one mistake and some who change their mind."""
+        node = cls.node
+
+        def ask(number):
+            if number % 8 == 5:
+                stream = node.generation.GenerateStream(endless(seed=number), timeout=30)
+                next(stream)
+                stream.cancel()
+            elif number % 4 == 1:
+                node.generation.Generate(greedy("word " * 20, 30, ignore_eos=True), timeout=30)
+            else:
+                collect(node.generation.GenerateStream(greedy("word " * number, 40, ignore_eos=True), timeout=30))
+
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(ask, range(60)))
+        code, _ = code_of(lambda: node.generation.Generate(v1("GenerateRequest"), timeout=10))
+        assert code == grpc.StatusCode.INVALID_ARGUMENT, code
+        node.wait_until_idle()
+
+    @classmethod
+    def overload(cls):
+        """More long answers than there is room for, of all priorities, and a reader that does not read."""
+        node = cls.node
+        narrow = grpc.insecure_channel(node.grpc_address, options=[
+            ("grpc.use_local_subchannel_pool", 1), ("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 1024)])
+        wordy = endless()
+        wordy.logprobs.top = 20
+        unread = Stub(narrow, "switchyard.v1.GenerationService").GenerateStream(wordy)
+        next(unread)
+        requests = [endless(seed=seed) for seed in range(12)]
+        for number, request in enumerate(requests):
+            request.priority = number % 3 - 1
+        streams = [node.generation.GenerateStream(request) for request in requests]
+        cls.server.wait_until(lambda: all(
+            node.metric(f"switchyard_{name}") > 0
+            for name in ("preemptions_total", "recomputed_tokens_total", "stream_coalesced_total")) and
+            node.metric("switchyard_rejected_total", reason="queue_full") > 0)
+        cls.wait_for_scrapes(2)
+        for stream in streams:
+            stream.cancel()
+        unread.cancel()
+        narrow.close()
+        node.wait_until_idle()
+
+    def test_the_target_is_up_at_every_scrape(self):
+        values = [value for series in self.seen if series["metric"]["__name__"] == "up" for _, value in series["values"]]
+        self.assertGreaterEqual(len(values), 8)
+        self.assertEqual(set(values), {"1"})
+
+    def test_the_page_is_as_promtool_wants_it(self):
+        # vLLM's names are vLLM's own; promtool dislikes their colon, which is for recording rules.
+        ours = [line for line in self.page.splitlines() if "vllm:" not in line]
+        promtool("check", "metrics", text="\n".join(ours) + "\n")
+
+    def test_whatever_rules_and_dashboards_read_is_there(self):
+        for selector, readers in read_by_rules_and_dashboards().items():
+            with self.subTest(str(selector)):
+                self.assertTrue(self.server.query(f"last_over_time({selector}[10m])"),
+                                f"{', '.join(sorted(readers))} would show nothing")
+
+    def test_what_they_read_moves_under_load(self):
+        moved, still = set(), {}
+        for series in self.seen:
+            name = series["metric"]["__name__"]
+            if len({value for _, value in series["values"]}) > 1:
+                moved.add(name)
+            else:
+                still.setdefault(name, series["metric"])
+        names = {selector.name for selector in read_by_rules_and_dashboards() if selector.name.startswith("switchyard_")}
+        self.assertEqual(names - moved - set(STILL), set())
+        self.assertEqual(set(STILL) & moved, set())
+
+    def test_a_calm_load_raises_no_alert(self):
+        self.assertEqual(self.alerts_in_calm, set())
+
+    def test_overload_raises_the_alert_that_says_so(self):
+        self.assertIn("SwitchyardRefusing", self.alerts_in_overload)
+        self.assertLessEqual(self.alerts_in_overload, OVERLOAD_ALERTS)
+
+    def test_the_end_of_the_node_is_noticed(self):
+        # DrainingForLong waits a quarter of an hour where it is deployed.
+        self.assertLessEqual(self.alerts_at_the_end - self.alerts_in_overload, {
+            "SwitchyardMetricsAbsent", "SwitchyardNodeUnreachable", "SwitchyardNoReadyNode", "SwitchyardDrainingForLong"})
+
+    def test_every_rule_was_evaluated_without_an_error(self):
+        rules = [rule for group in self.server.get("rules")["groups"] for rule in group["rules"]]
+        self.assertGreater(len(rules), 30)
+        self.assertEqual([(rule["name"], rule["lastError"]) for rule in rules if rule.get("lastError")], [])
+        self.assertEqual({rule["health"] for rule in rules}, {"ok"})
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
