@@ -16,9 +16,9 @@ HEAD = """\
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
 metadata:
-  name: switchyard
+  name: switchyard-node
   labels:
-    app.kubernetes.io/name: switchyard
+    app.kubernetes.io/name: switchyard-node
 spec:
   groups:
 """
