@@ -2,14 +2,18 @@
 first rows are of that whole range, to stand beside the load tester's own report."""
 from panels import Dashboard, Panel, Query, Row
 from queries import (BLOCK_POOLS, CODE_COLORS, FIRST_TOKEN_SECONDS, GPU, INSTANCES, LOAD_RUNS, MACHINES, MODEL,
-                     NAMESPACE, NODE, PHASE_COLORS, TOKEN_COLORS, TOKEN_SECONDS, alerts, mean, not_ready, quantile,
-                     quantiles, rate, series, service_levels)
+                     NAMESPACE, NODE, PHASE_COLORS, TOKEN_COLORS, TOKEN_SECONDS, alerts, mean, mean_and_most,
+                     not_ready, quantile, quantiles, rate, series, service_levels)
 
 WHOLE = "increase({}[$__range])"
 
 
 def total(name, **labels):
     return f"sum(increase({series(name, NODE, **labels)}[$__range]))"
+
+
+def counted(name, legend, **labels):
+    return Query(f"round({total(name, **labels)})", legend)
 
 
 def over_range(name):
@@ -21,14 +25,13 @@ def mean_over_range(name):
 
 
 RUN = Row("The whole range", [
-    Panel("Requests", [Query(total("requests_total"), "ended"),
-                       Query(total("requests_total", code="OK"), "ended well"),
-                       Query(total("rejected_total"), "refused"), Query(total("cancelled_total"), "cancelled")],
-          kind="stat", width=12, height=5, says="Prometheus extrapolates to the range's ends: near, not exact."),
-    Panel("Tokens", [Query(total("generation_tokens_total"), "generated"),
-                     Query(total("prompt_tokens_total", source="computed"), "prompt, computed"),
-                     Query(total("prompt_tokens_total", source="cached"), "prompt, from the cache")],
-          kind="stat", width=12, height=5),
+    Panel("Requests", [counted("requests_total", "ended"), counted("requests_total", "ended well", code="OK"),
+                       counted("rejected_total", "refused"), counted("cancelled_total", "cancelled")],
+          "locale", "stat", width=12, height=5, says="Prometheus extrapolates to the range's ends: near, not exact."),
+    Panel("Tokens", [counted("generation_tokens_total", "generated"),
+                     counted("prompt_tokens_total", "prompt, computed", source="computed"),
+                     counted("prompt_tokens_total", "prompt, from the cache", source="cached")],
+          "locale", "stat", width=12, height=5),
     Panel("Time to first token", over_range("time_to_first_token_seconds"), "s", "stat", height=5,
           says="From arrival at the node, without the way there. Interpolated within buckets."),
     Panel("Between tokens", over_range("inter_token_latency_seconds"), "s", "stat", height=5),
@@ -52,8 +55,8 @@ OVER_TIME = Row("Over time", [
                                 Query(rate("prompt_tokens_total", NODE, source="cached"), "prompt, from the cache")],
           colors=TOKEN_COLORS),
     Panel("Goodput", [
-        Query(rate("inter_token_latency_seconds_bucket", NODE, le=TOKEN_SECONDS), "tokens in time"),
-        Query(rate("inter_token_latency_seconds_count", NODE), "tokens")],
+        Query(rate("inter_token_latency_seconds_count", NODE), "tokens"),
+        Query(rate("inter_token_latency_seconds_bucket", NODE, le=TOKEN_SECONDS), "tokens in time")],
           says=f"In time: within {TOKEN_SECONDS} s of the one before. Where the lines part, more load helps nobody."),
     Panel("Requests in the nodes", [Query(f"sum({series('requests_running', NODE)})", "running"),
                                     Query(f"sum({series('requests_waiting', NODE)})", "waiting")], kind="areas",
@@ -68,7 +71,8 @@ OVER_TIME = Row("Over time", [
         Query(mean("request_decode_seconds", NODE), "decode")], "s", "areas", colors=PHASE_COLORS),
     Panel("Per token of an answer", quantiles("request_time_per_output_token_seconds", NODE), "s",
           says="The mean of each answer after its first token."),
-    Panel("Cache in use", [Query(series("kv_cache_usage_ratio", NODE), "{{instance}} {{pool}}")], "percentunit", most=1,
+    Panel("Cache in use", [
+        Query(series("kv_cache_usage_ratio", NODE, BLOCK_POOLS), "{{instance}} {{pool}}")], "percentunit", most=1,
           limit=0.9),
 ])
 
@@ -78,13 +82,13 @@ ENGINE = Row("Engine", [
     Panel("Step duration by kind, mean", [Query(mean("step_seconds", NODE, by="kind"), "{{kind}}")], "s"),
     Panel("Time in steps", [Query(rate("step_seconds_sum", NODE, by="instance"), "{{instance}}")], "percentunit",
           says="Share of the time in which an engine computes. Steps overlap, so that it may exceed 100%."),
-    Panel("Sequences of a step", quantiles("step_sequences", NODE, (0.5, 0.99))),
-    Panel("Tokens of a step", quantiles("step_tokens", NODE, (0.5, 0.99))),
-    Panel("Preemptions and tokens computed again", [
-        Query(rate("preemptions_total", NODE), "preemptions per second"),
-        Query(rate("recomputed_tokens_total", NODE), "tokens per second")]),
-    Panel("Slow readers", [Query(rate("stream_backpressure_seconds_total", NODE), "streams held up"),
-                           Query(rate("stream_coalesced_total", NODE), "additions merged per second")]),
+    Panel("Sequences of a step", mean_and_most("step_sequences", NODE)),
+    Panel("Tokens of a step", mean_and_most("step_tokens", NODE)),
+    Panel("Tokens computed again", [Query(rate("recomputed_tokens_total", NODE, by="instance"), "{{instance}}")],
+          says="Per second, after requests lost their cache to others: the cache is too small for this load."),
+    Panel("Streams held up by slow readers", [
+        Query(rate("stream_backpressure_seconds_total", NODE, by="instance"), "{{instance}}")],
+          says="If the load tester means to be fast, it is not."),
     Panel("From cancel to free", quantiles("cancel_to_free_seconds", NODE), "s"),
     Panel("Bytes sent", [Query(rate("grpc_server_sent_bytes_total", NODE, by="instance"), "{{instance}}")], "Bps"),
 ])

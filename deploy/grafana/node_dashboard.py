@@ -1,8 +1,8 @@
 """One node in depth."""
 from panels import Dashboard, Panel, Query, Row
 from queries import (CODE_COLORS, GPU, LOAD_RUNS, MACHINES, MODEL, NAMESPACE, NODE, ONE_INSTANCE, PHASE_COLORS,
-                     TOKEN_COLORS, alerts, cached_share, mean, not_ready, quantile, quantiles, rate, series,
-                     service_levels)
+                     TOKEN_COLORS, alerts, cached_share, mean, mean_and_most, not_ready, quantile, quantiles, rate,
+                     series, service_levels)
 
 TRAFFIC = Row("Traffic", [
     Panel("Requests ended, by code", [Query(rate("requests_total", NODE, by="code") + " > 0", "{{code}}")], "reqps",
@@ -56,7 +56,8 @@ CACHE = Row("Cache", [
           says="How long the cache of a cancelled answer stays taken. It should be a step."),
 ])
 
-SINCE_STEP = (f"(time() - {series('engine_last_step_timestamp_seconds', NODE)})"
+LAST_STEP = series("engine_last_step_timestamp_seconds", NODE)
+SINCE_STEP = (f"clamp_min(timestamp({LAST_STEP}) - {LAST_STEP}, 0)"
               f" * ({series('requests_in_flight', NODE)} > bool 0)")
 STEPS = Row("Engine steps", [
     Panel("Duration", [Query(f"sum by (le) (increase({series('step_seconds_bucket', NODE)}[$__rate_interval]))")], "s",
@@ -65,20 +66,24 @@ STEPS = Row("Engine steps", [
         quantile(0.99, "step_seconds", NODE, by="kind"), "{{kind}}")], "s",
           says="decode: one token for each sequence; prefill: prompts; mixed: both."),
     Panel("Steps per second", [Query(rate("step_seconds_count", NODE, by="kind"), "{{kind}}")], kind="areas"),
-    Panel("Tokens of a step", quantiles("step_tokens", NODE, (0.5, 0.99))),
-    Panel("Sequences of a step", quantiles("step_sequences", NODE, (0.5, 0.99)), says="The batch."),
+    Panel("Tokens of a step", mean_and_most("step_tokens", NODE)),
+    Panel("Sequences of a step", mean_and_most("step_sequences", NODE), says="The batch."),
     Panel("Since the last step", [Query(SINCE_STEP, "while there is work")], "s",
-          says="0 while nothing is to be done. Depends on the machines' clocks."),
+          says="0 while nothing is to be done. Of the scrape, so that it depends on both clocks."),
 ])
 
 CALLERS = Row("Callers", [
-    Panel("Open calls", [Query(series("grpc_server_open_calls", NODE) + " > 0", "{{method}}")], kind="areas"),
+    Panel("Open calls", [Query(series("grpc_server_open_calls", NODE) + " > 0", "{{method}}")], kind="areas",
+          width=6),
     Panel("Bytes", [Query(rate("grpc_server_received_bytes_total", NODE), "received"),
-                    Query(rate("grpc_server_sent_bytes_total", NODE), "sent")], "Bps", says="Messages, per second."),
-    Panel("Slow readers", [
-        Query(rate("stream_backpressure_seconds_total", NODE), "streams held up"),
-        Query(rate("stream_coalesced_total", NODE), "additions merged per second")],
-          says="Callers that read more slowly than tokens are made."),
+                    Query(rate("grpc_server_sent_bytes_total", NODE), "sent")], "Bps", width=6,
+          says="Messages, per second."),
+    Panel("Streams held up by slow readers", [
+        Query(rate("stream_backpressure_seconds_total", NODE), "streams")], width=6,
+          says="Callers that read more slowly than tokens are made. Nobody else waits for them. Counted when a "
+               "reader reads again."),
+    Panel("Additions merged", [Query(rate("stream_coalesced_total", NODE), "per second")], width=6,
+          says="For a slow reader several additions become one message."),
 ])
 
 PROCESS = Row("Process", [

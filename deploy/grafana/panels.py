@@ -116,7 +116,8 @@ def stat(panel):
         "fieldConfig": {"defaults": {"unit": panel.unit, "thresholds": thresholds(panel),
                                      "color": {"mode": "thresholds"}, "noValue": "no data"}, "overrides": []},
         "options": {"reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-                    "colorMode": "value", "graphMode": "none" if panel.names else "area", "justifyMode": "auto",
+                    "colorMode": "value", "justifyMode": "auto",
+                    "graphMode": "none" if panel.names or targets(panel)[0].get("instant") else "area",
                     "orientation": "auto", "textMode": "name" if panel.names else "auto"},
     }
 
@@ -160,6 +161,8 @@ def targets(panel):
             target |= {"format": "table", "instant": True, "range": False}
         elif panel.kind == "heatmap":
             target |= {"format": "heatmap", "legendFormat": "{{le}}"}
+        elif "$__range" in query.expression:  # one value for all of it
+            target |= {"instant": True, "range": False}
         result.append(target)
     return result
 

@@ -63,6 +63,11 @@ def quantiles(name, where, shares=(0.5, 0.9, 0.99)):
     return [Query(quantile(share, name, where), f"p{100 * share:g}") for share in shares]
 
 
+def mean_and_most(name, where):
+    """Of counts: within a bucket a quantile of small numbers would be a fraction that never was."""
+    return [Query(mean(name, where), "mean"), Query(quantile(0.99, name, where), "p99")]
+
+
 def in_time_share(name, seconds, where):
     return f"{rate(name + '_bucket', where, le=seconds)} / {rate(name + '_count', where)}"
 

@@ -36,7 +36,7 @@ def all_queries():
 def without_variables(expression, interval="1m", span="1h"):
     """As Grafana sends it with all values of every variable chosen."""
     expression = expression.replace("$__rate_interval", interval).replace("$__range", span)
-    return re.sub(r'"\$\w+"', '".*"', expression)
+    return re.sub(r'"\$[a-z]\w*"', '".*"', expression)
 
 
 def legend_labels(legend):
