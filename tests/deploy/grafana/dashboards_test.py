@@ -97,6 +97,14 @@ class DashboardsTest(unittest.TestCase):
             self.assertTrue(last["collapsed"])
             self.assertIn("DCGM_", json.dumps(last["panels"]))
 
+    def test_the_kubernetes_component_holds_every_dashboard(self):
+        maps = yaml.safe_load((GRAFANA / "kustomization.yaml").read_text())["configMapGenerator"]
+        self.assertEqual(sorted(file for entry in maps for file in entry["files"]),
+                         sorted(f"dashboards/{path.name}" for path in (GRAFANA / "dashboards").glob("*.json")))
+        for path in (GRAFANA / "dashboards").glob("*.json"):
+            # kubectl apply writes all of a ConfigMap, quoted, into an annotation of at most 256 KiB.
+            self.assertLess(len(json.dumps(path.read_text())), 200 * 1024)
+
     def test_provisioning_names_what_is_there(self):
         sources = yaml.safe_load((GRAFANA / "provisioning/datasources/switchyard.yaml").read_text())["datasources"]
         self.assertEqual([source["type"] for source in sources], ["prometheus"])
