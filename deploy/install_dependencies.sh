@@ -23,7 +23,7 @@ build=(
 run_tests=(
   libgtest-dev libgmock-dev
   python3 python3-grpcio python3-protobuf  # the end-to-end tests drive programs from Python
-  python3-yaml                             # rules and scrape configurations
+  python3-yaml openssl                     # rules and scrape configurations; a certificate
   clang-format-14                          # the version that the format is pinned to
 )
 explore=(clang clang-tidy libclang-rt-dev)

@@ -1,6 +1,7 @@
 """A real Prometheus watches a real node through two runs of `switchyard load`, one in which all is
-well and one of overload, and through the node's end. With the rules and dashboards of deploy/:
-everything they read is there, what should move moves, alerts come when they should and no others do.
+well and one of overload, and through its end; and a second node with TLS and tokens, which idles.
+With the rules and dashboards of deploy/: everything they read is there, what should move moves, alerts
+come when they should and no others do.
 
 Rules are evaluated each second and without their waiting times, which tests/deploy/prometheus covers:
 an alert that would only begin to wait counts here. GPU metrics come from another exporter, which is
@@ -33,18 +34,29 @@ STILL = {
     "switchyard_model_info": "what runs",
     "switchyard_cache_config_info": "what runs",
     "switchyard_startup_seconds": "is over when the first scrape comes",
-    "switchyard_node_state": "one node that stays ready until it ends",
+    "switchyard_node_state": "nodes that stay ready until they end",
+    "switchyard_tls_certificate_not_after_timestamp_seconds": "the certificate is not exchanged",
 }
-# Only with TLS and tokens, which this node was not given; tests of the node cover them.
-OF_CREDENTIALS = {"switchyard_tls_certificate_not_after_timestamp_seconds", "switchyard_credential_reloads_total"}
+# The second node's certificate is for two days.
+CALM_ALERTS = {"SwitchyardCertificateExpiring"}
 # What overload may cause beside the alert that it must cause.
-OVERLOAD_ALERTS = {"SwitchyardRefusing", "SwitchyardKvCacheFull", "SwitchyardPreempting", "SwitchyardOldestWaitLong",
+OVERLOAD_ALERTS = {"SwitchyardKvCacheFull", "SwitchyardPreempting", "SwitchyardOldestWaitLong",
                    "SwitchyardFirstTokensVerySlow", "SwitchyardFirstTokensSlow", "SwitchyardTokensVerySlow",
                    "SwitchyardTokensSlow"}
 
 
-def deployed_files(folder, target):
-    """prometheus.yaml as deployed, but for the node's address and the pace; returns its path."""
+def credentials_in(folder):
+    """Flags of a node with TLS and tokens, whose files are in `folder`."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+                    "2", "-subj", "/CN=localhost", "-keyout", folder / "key", "-out", folder / "certificate"],
+                   check=True, capture_output=True, timeout=30)
+    (folder / "tokens").write_text("somebody a-token-of-some-length\n")
+    return ("--tls-cert", folder / "certificate", "--tls-key", folder / "key", "--tokens-file", folder / "tokens",
+            "--tls-client-ca", folder / "certificate", "--reload-interval", "100ms")
+
+
+def deployed_files(folder, targets):
+    """prometheus.yaml as deployed, but for the nodes' addresses and the pace; returns its path."""
     (folder / "rules").mkdir()
     for file in DEPLOYED.glob("rules/*.yaml"):
         rules = yaml.safe_load(file.read_text())
@@ -57,7 +69,7 @@ def deployed_files(folder, target):
     config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] == "switchyard"]
     config["scrape_configs"][0]["scrape_interval"] = "1s"
     config["scrape_configs"][0]["static_configs"] = [
-        {"targets": [target], "labels": {"node": "localhost", "namespace": "switchyard"}}]  # as on Kubernetes
+        {"targets": targets, "labels": {"node": "localhost", "namespace": "switchyard"}}]  # as on Kubernetes
     path = folder / "prometheus.yaml"
     path.write_text(yaml.safe_dump(config))
     return path
@@ -81,8 +93,7 @@ def read_by_rules_and_dashboards():
         for selector in selectors(without_variables(expression)):
             readers.setdefault(selector, set()).add(where)
     return {selector: who for selector, who in readers.items()
-            if not selector.name.startswith("DCGM_") and selector.name not in OF_CREDENTIALS
-            and selector.name != "ALERTS"}  # none fires as long as all is well
+            if not selector.name.startswith("DCGM_")}
 
 
 class PrometheusTest(unittest.TestCase):
@@ -92,27 +103,36 @@ class PrometheusTest(unittest.TestCase):
         # Room for four answers and not for their whole context.
         cls.node = cls.enterClassContext(NodeProcess(
             "--max-batch-rows", "4", "--max-queue", "4", "--kv-memory", "1536KiB", "--max-context", "1024"))
-        cls.server = cls.enterClassContext(Prometheus(deployed_files(folder, cls.node.metrics_address)))
+        cls.secured = cls.enterClassContext(NodeProcess(*credentials_in(folder)))
+        cls.server = cls.enterClassContext(Prometheus(
+            deployed_files(folder, [cls.node.metrics_address, cls.secured.metrics_address])))
         cls.wait_for_scrapes(2)
         cls.began = cls.server.now()
         cls.calm_load()
         cls.wait_for_scrapes(2)
         cls.alerts_in_calm = cls.alerts_so_far()
+        (folder / "tokens").write_text("no token\n")
         cls.overload()
         cls.wait_for_scrapes(2)
         cls.alerts_in_overload = cls.alerts_so_far()
-        with urllib.request.urlopen(f"http://{cls.node.metrics_address}/metrics", timeout=10) as page:
-            cls.page = page.read().decode()
+        cls.pages = [cls.page_of(node) for node in (cls.node, cls.secured)]
         cls.seen = cls.server.query(f"{{{JOB}}}[10m]")
         cls.node.stop()
+        cls.secured.stop()
         cls.alerts_at_the_end = cls.server.wait_until(
             lambda: {"SwitchyardMetricsAbsent", "SwitchyardNodeUnreachable"} <= cls.alerts_so_far() and
             cls.alerts_so_far())
 
+    @staticmethod
+    def page_of(node):
+        with urllib.request.urlopen(f"http://{node.metrics_address}/metrics", timeout=10) as page:
+            return page.read().decode()
+
     @classmethod
     def wait_for_scrapes(cls, number):
         def count():
-            result = cls.server.query(f"count_over_time(up{{{JOB}}}[10m])")
+            """Of the node that has been scraped less often."""
+            result = cls.server.query(f"min(count_over_time(up{{{JOB}}}[10m])) and count(up{{{JOB}}}) == 2")
             return int(result[0]["value"][1]) if result else 0
 
         wanted = count() + number
@@ -161,13 +181,14 @@ class PrometheusTest(unittest.TestCase):
 
     def test_the_target_is_up_at_every_scrape(self):
         values = [value for series in self.seen if series["metric"]["__name__"] == "up" for _, value in series["values"]]
-        self.assertGreaterEqual(len(values), 8)
+        self.assertGreaterEqual(len(values), 16)
         self.assertEqual(set(values), {"1"})
 
-    def test_the_page_is_as_promtool_wants_it(self):
-        # vLLM's names are vLLM's own; promtool dislikes their colon, which is for recording rules.
-        ours = [line for line in self.page.splitlines() if "vllm:" not in line]
-        promtool("check", "metrics", text="\n".join(ours) + "\n")
+    def test_pages_are_as_promtool_wants_them(self):
+        for page in self.pages:
+            # vLLM's names are vLLM's own; promtool dislikes their colon, which is for recording rules.
+            ours = [line for line in page.splitlines() if "vllm:" not in line]
+            promtool("check", "metrics", text="\n".join(ours) + "\n")
 
     def test_whatever_rules_and_dashboards_read_is_there(self):
         for selector, readers in read_by_rules_and_dashboards().items():
@@ -188,13 +209,14 @@ class PrometheusTest(unittest.TestCase):
         self.assertEqual(set(STILL) & moved, set())
 
     def test_a_calm_load_raises_no_alert(self):
-        self.assertEqual(self.alerts_in_calm, set())
+        self.assertEqual(self.alerts_in_calm, CALM_ALERTS)
 
-    def test_overload_raises_the_alert_that_says_so(self):
-        self.assertIn("SwitchyardRefusing", self.alerts_in_overload)
-        self.assertLessEqual(self.alerts_in_overload, OVERLOAD_ALERTS)
+    def test_overload_raises_the_alert_that_says_so_and_a_broken_file_its_own(self):
+        expected = CALM_ALERTS | {"SwitchyardRefusing", "SwitchyardCredentialsNotRead"}
+        self.assertLessEqual(expected, self.alerts_in_overload)
+        self.assertLessEqual(self.alerts_in_overload, expected | OVERLOAD_ALERTS)
 
-    def test_the_end_of_the_node_is_noticed(self):
+    def test_the_end_of_the_nodes_is_noticed(self):
         # DrainingForLong waits a quarter of an hour where it is deployed.
         self.assertLessEqual(self.alerts_at_the_end - self.alerts_in_overload, {
             "SwitchyardMetricsAbsent", "SwitchyardNodeUnreachable", "SwitchyardNoReadyNode", "SwitchyardDrainingForLong"})
