@@ -86,12 +86,19 @@ CALLERS = Row("Callers", [
           says="For a slow reader several additions become one message."),
 ])
 
+def facts(name, labels):
+    # A table joins rows whose common columns are equal: the name of the metric must not be one.
+    return f"max by (model_name, {labels}) ({series(name, NODE)})"
+
+
 PROCESS = Row("Process", [
     Panel("State", [Query(series("node_state", NODE) + " == 1", "{{state}}")], kind="stat", width=4, height=6,
           names=True),
     Panel("Starting took", [Query(series("startup_seconds", NODE), "{{phase}}")], "s", "stat", width=8, height=6),
-    Panel("What runs", [Query(series("build_info", NODE)), Query(series("model_info", NODE)),
-                        Query(series("cache_config_info", NODE))], kind="table", width=12, height=6,
+    Panel("What runs", [
+        Query(facts("build_info", "version")),
+        Query(facts("model_info", "architecture, backend, weight_bytes, max_context_tokens")),
+        Query(facts("cache_config_info", "num_blocks, block_size, cache_dtype"))], kind="table", width=12, height=6,
           columns={"version": "Version", "model_name": "Model", "architecture": "Architecture", "backend": "Backend",
                    "weight_bytes": "Bytes of weights", "max_context_tokens": "Context", "num_blocks": "Cache blocks",
                    "block_size": "Tokens of a block", "cache_dtype": "Cache type"}),

@@ -89,6 +89,14 @@ class DashboardsTest(unittest.TestCase):
             if kept and expression.startswith(("sum by", "max by")):
                 self.assertLessEqual(set(legend_labels(legend)), set(kept[1].split(", ")), where)
 
+    def test_tables_of_several_queries_have_a_column_to_join_them_by(self):
+        for dashboard in dashboards():
+            for panel in panels_of(dashboard):
+                if panel["type"] == "table" and len(panel["targets"]) > 1:
+                    kept = [re.match(r"max by \(([^)]*)\)", target["expr"]) for target in panel["targets"]]
+                    self.assertTrue(all(kept), panel["title"])
+                    self.assertTrue(set.intersection(*(set(match[1].split(", ")) for match in kept)), panel["title"])
+
     def test_gpu_panels_are_out_of_the_way_of_who_has_none(self):
         for dashboard in dashboards():
             for panel in panels_of(dashboard, collapsed=False):
