@@ -47,12 +47,12 @@ OVERLOAD_ALERTS = {"SwitchyardKvCacheFull", "SwitchyardPreempting", "SwitchyardO
 
 def credentials_in(folder):
     """Flags of a node with TLS and tokens, whose files are in `folder`."""
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
-                    "2", "-subj", "/CN=localhost", "-keyout", folder / "key", "-out", folder / "certificate"],
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-days", "2", "-subj", "/CN=localhost", "-keyout", folder / "key", "-out", folder / "certificate"],
                    check=True, capture_output=True, timeout=30)
     (folder / "tokens").write_text("somebody a-token-of-some-length\n")
     return ("--tls-cert", folder / "certificate", "--tls-key", folder / "key", "--tokens-file", folder / "tokens",
-            "--tls-client-ca", folder / "certificate", "--reload-interval", "100ms")
+            "--reload-interval", "100ms")
 
 
 def deployed_files(folder, targets):
@@ -180,7 +180,8 @@ class PrometheusTest(unittest.TestCase):
         cls.node.wait_until_idle()
 
     def test_the_target_is_up_at_every_scrape(self):
-        values = [value for series in self.seen if series["metric"]["__name__"] == "up" for _, value in series["values"]]
+        values = [value for series in self.seen if series["metric"]["__name__"] == "up"
+                  for _, value in series["values"]]
         self.assertGreaterEqual(len(values), 16)
         self.assertEqual(set(values), {"1"})
 
@@ -204,7 +205,8 @@ class PrometheusTest(unittest.TestCase):
                 moved.add(name)
             else:
                 still.setdefault(name, series["metric"])
-        names = {selector.name for selector in read_by_rules_and_dashboards() if selector.name.startswith("switchyard_")}
+        names = {selector.name for selector in read_by_rules_and_dashboards()
+                 if selector.name.startswith("switchyard_")}
         self.assertEqual(names - moved - set(STILL), set())
         self.assertEqual(set(STILL) & moved, set())
 
@@ -219,7 +221,8 @@ class PrometheusTest(unittest.TestCase):
     def test_the_end_of_the_nodes_is_noticed(self):
         # DrainingForLong waits a quarter of an hour where it is deployed.
         self.assertLessEqual(self.alerts_at_the_end - self.alerts_in_overload, {
-            "SwitchyardMetricsAbsent", "SwitchyardNodeUnreachable", "SwitchyardNoReadyNode", "SwitchyardDrainingForLong"})
+            "SwitchyardMetricsAbsent", "SwitchyardNodeUnreachable", "SwitchyardNoReadyNode",
+            "SwitchyardDrainingForLong"})
 
     def test_every_rule_was_evaluated_without_an_error(self):
         rules = [rule for group in self.server.get("rules")["groups"] for rule in group["rules"]]

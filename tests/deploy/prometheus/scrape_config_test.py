@@ -23,7 +23,8 @@ def pod(name, port_name, port, address="127.0.0.1", phase="Running", init="false
     meta = {"namespace": "inference", "pod_name": name, "pod_node_name": "machine-1", "pod_phase": phase,
             "pod_container_init": init, "pod_container_port_name": port_name, "pod_container_port_number": str(port)}
     meta |= {f"pod_label_{label}": value for label, value in labels.items()}
-    return {"targets": [f"{address}:{port}"], "labels": {f"__meta_kubernetes_{key}": value for key, value in meta.items()}}
+    return {"targets": [f"{address}:{port}"],
+            "labels": {f"__meta_kubernetes_{key}": value for key, value in meta.items()}}
 
 
 class ScrapeConfigTest(unittest.TestCase):
