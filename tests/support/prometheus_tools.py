@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 FETCHED = Path(__file__).resolve().parents[2] / "build/tools/prometheus/usr/bin"
-LISTENS = re.compile(r'msg="Listening on" address=(\S+)')
+LISTENS = re.compile(r'msg="Listening on"(?: \S+)*? address=(\S+)')
 
 
 def _program(name):
