@@ -129,6 +129,7 @@ struct Engine::Parts {
     std::unique_ptr<const Model> model;
     std::unique_ptr<ModelRunner> runner;
     WeightLoad weight_load;
+    Duration warm_up{};
     int blocks = 0;  // the sink included
   };
 
@@ -227,6 +228,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const ModelSource& source,
        .kv_type = options.kv_type,
        .graph_rows = options.graph_rows});
   if (!runner) return runner.status();
+  const TimePoint loaded = clock.now();
   (*runner)->warm_up();
 
   return std::unique_ptr<Engine>(
@@ -235,6 +237,7 @@ Result<std::unique_ptr<Engine>> Engine::create(const ModelSource& source,
                                                        .model = std::move(model).value(),
                                                        .runner = std::move(runner).value(),
                                                        .weight_load = weight_load,
+                                                       .warm_up = clock.now() - loaded,
                                                        .blocks = blocks},
                                          clock, std::move(observer))));
 }
@@ -272,6 +275,7 @@ EngineLoad Engine::load() const {
   const InFlightBoard::Counts counts = parts_->board.counts();
   load.running = counts.running;
   load.waiting = counts.waiting;
+  load.waiting_by_class = counts.waiting_by_class;
   load.oldest_wait = counts.oldest_wait;
   load.draining = parts_->draining;
   return load;
@@ -294,5 +298,11 @@ const EngineOptions& Engine::options() const { return parts_->loaded.options; }
 
 int64_t Engine::weight_bytes() const { return parts_->loaded.model->weight_bytes(); }
 WeightLoad Engine::weight_load() const { return parts_->loaded.weight_load; }
+Duration Engine::warm_up_took() const { return parts_->loaded.warm_up; }
+
+PriorityClass priority_class(int priority) {
+  if (priority == 0) return PriorityClass::kNormal;
+  return priority < 0 ? PriorityClass::kLow : PriorityClass::kHigh;
+}
 
 }  // namespace switchyard

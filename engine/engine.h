@@ -2,6 +2,7 @@
 // Owns the step thread and its loop; knows nothing of protobuf, text prompts or the network.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -65,10 +66,16 @@ struct StepReport {
   int recomputed_tokens = 0;
 };
 
-// Counts at one moment. Any thread.
+// What a request's priority amounts to where it is counted.
+enum class PriorityClass { kLow, kNormal, kHigh };
+inline constexpr size_t kPriorityClasses = 3;
+PriorityClass priority_class(int priority);  // below 0, 0, above
+
+// Counts, each of one moment but not all of the same. Any thread.
 struct EngineLoad {
   int running = 0;
   int waiting = 0;
+  std::array<int, kPriorityClasses> waiting_by_class{};
   int64_t waiting_prompt_tokens = 0;  // prompt tokens not yet computed, of waiting and running
   Duration oldest_wait{};
   int64_t kv_blocks_total = 0;
@@ -77,6 +84,9 @@ struct EngineLoad {
   int64_t state_slots_free = 0;
   int64_t steps = 0;
   TimePoint last_step{};
+  // The last sign of life within a step or at its end. On a backend that computes while it is
+  // called each layer is one, so that a long step is told from one that hangs.
+  TimePoint last_progress{};
   bool draining = false;
 };
 
@@ -91,6 +101,7 @@ using Phase = SequencePhase;
 struct InFlight {
   RequestId id{};
   std::string label;
+  std::string tenant;
   Phase phase = Phase::kQueued;
   int priority = 0;
   int prompt_tokens = 0;
@@ -139,6 +150,7 @@ class Engine {
   void drain();
 
   [[nodiscard]] RequestId next_id();
+  // Takes no lock: asking holds up nobody.
   [[nodiscard]] EngineLoad load() const;
   [[nodiscard]] std::vector<InFlight> in_flight() const;
 
@@ -149,6 +161,8 @@ class Engine {
   [[nodiscard]] const EngineOptions& options() const;  // as resolved: nothing is 0
   [[nodiscard]] int64_t weight_bytes() const;
   [[nodiscard]] WeightLoad weight_load() const;
+  // What capturing the graphs and running each once took; part of create().
+  [[nodiscard]] Duration warm_up_took() const;
 
  private:
   struct Parts;

@@ -4,19 +4,30 @@
 
 namespace switchyard {
 
+void InFlightBoard::begin_waiting(RequestId id, const Entry& entry) {
+  queue_.emplace(entry.arrival, id);
+  ++waiting_by_class_[static_cast<size_t>(priority_class(entry.priority))];
+  oldest_arrival_ = queue_.begin()->first;
+}
+
+void InFlightBoard::end_waiting(RequestId id, const Entry& entry) {
+  queue_.erase({entry.arrival, id});
+  --waiting_by_class_[static_cast<size_t>(priority_class(entry.priority))];
+  oldest_arrival_ = queue_.empty() ? kNever : queue_.begin()->first;
+}
+
 bool InFlightBoard::add(const Request& request) {
   const RequestFields& fields = request.fields();
   std::lock_guard lock(mutex_);
-  if (waiting_ >= max_waiting_) return false;
-  const bool added =
-      entries_
-          .emplace(fields.id, Entry{.label = fields.label,
-                                    .arrival = fields.arrival,
-                                    .priority = fields.priority,
-                                    .prompt_tokens = static_cast<int>(fields.prompt.size())})
-          .second;
+  if (queue_.size() >= max_waiting_) return false;
+  const auto [entry, added] =
+      entries_.emplace(fields.id, Entry{.label = fields.label,
+                                        .tenant = fields.tenant,
+                                        .arrival = fields.arrival,
+                                        .priority = fields.priority,
+                                        .prompt_tokens = static_cast<int>(fields.prompt.size())});
   CHECK(added);  // ids come from Engine::next_id
-  ++waiting_;
+  begin_waiting(fields.id, entry->second);
   return true;
 }
 
@@ -27,8 +38,15 @@ void InFlightBoard::update(std::span<const AnswerProgress> progress) {
     const auto found = entries_.find(moved.id);
     if (found == entries_.end()) continue;
     Entry& entry = found->second;
-    waiting_ -= entry.phase == Phase::kQueued;
-    waiting_ += moved.phase == Phase::kQueued;
+    const bool waited = entry.phase == Phase::kQueued;
+    const bool waits = moved.phase == Phase::kQueued;
+    if (waited && !waits) {
+      end_waiting(moved.id, entry);
+      ++running_;
+    } else if (waits && !waited) {
+      begin_waiting(moved.id, entry);
+      --running_;
+    }
     entry.phase = moved.phase;
     entry.completion_tokens = moved.output_tokens;
   }
@@ -38,7 +56,11 @@ void InFlightBoard::remove(RequestId id) {
   std::lock_guard lock(mutex_);
   const auto found = entries_.find(id);
   if (found == entries_.end()) return;
-  waiting_ -= found->second.phase == Phase::kQueued;
+  if (found->second.phase == Phase::kQueued) {
+    end_waiting(id, found->second);
+  } else {
+    --running_;
+  }
   entries_.erase(found);
 }
 
@@ -50,15 +72,14 @@ bool InFlightBoard::mark_cancelled(RequestId id) {
 }
 
 InFlightBoard::Counts InFlightBoard::counts() const {
-  const TimePoint now = clock_.now();
-  std::lock_guard lock(mutex_);
   Counts counts;
-  counts.waiting = static_cast<int>(waiting_);
-  counts.running = static_cast<int>(entries_.size() - waiting_);
-  for (const auto& [id, entry] : entries_) {
-    if (entry.phase == Phase::kQueued) {
-      counts.oldest_wait = std::max(counts.oldest_wait, Duration(now - entry.arrival));
-    }
+  counts.running = running_;
+  for (size_t i = 0; i < kPriorityClasses; ++i) {
+    counts.waiting_by_class[i] = waiting_by_class_[i];
+    counts.waiting += counts.waiting_by_class[i];
+  }
+  if (const TimePoint oldest = oldest_arrival_; oldest != kNever) {
+    counts.oldest_wait = std::max(Duration::zero(), clock_.now() - oldest);
   }
   return counts;
 }
@@ -72,6 +93,7 @@ std::vector<InFlight> InFlightBoard::list() const {
     for (const auto& [id, entry] : entries_) {
       listed.push_back({.id = id,
                         .label = entry.label,
+                        .tenant = entry.tenant,
                         .phase = entry.phase,
                         .priority = entry.priority,
                         .prompt_tokens = entry.prompt_tokens,

@@ -1,13 +1,17 @@
 // InFlightBoard: what has been accepted and has not ended, counted where it is accepted, so that a
 // stuck step thread cannot hide its backlog. Decides how many may be waiting; runs nothing.
+// The counts are atomics: who only looks (a scrape, the watchdog) shares no lock with a step.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "engine/engine.h"
@@ -32,14 +36,16 @@ class InFlightBoard {
   struct Counts {
     int running = 0;
     int waiting = 0;
+    std::array<int, kPriorityClasses> waiting_by_class{};
     Duration oldest_wait{};  // since arrival, of those that wait
   };
-  [[nodiscard]] Counts counts() const;
+  [[nodiscard]] Counts counts() const;               // takes no lock
   [[nodiscard]] std::vector<InFlight> list() const;  // by id
 
  private:
   struct Entry {
     std::string label;
+    std::string tenant;
     TimePoint arrival;
     Phase phase = Phase::kQueued;
     int priority = 0;
@@ -48,11 +54,20 @@ class InFlightBoard {
     bool cancelled = false;
   };
 
+  // With the lock held: an entry in kQueued comes or goes.
+  void begin_waiting(RequestId id, const Entry& entry);
+  void end_waiting(RequestId id, const Entry& entry);
+
   const size_t max_waiting_;
   const Clock& clock_;
   mutable std::mutex mutex_;
-  std::unordered_map<RequestId, Entry> entries_;  // guarded by mutex_
-  size_t waiting_ = 0;                            // guarded by mutex_: entries in kQueued
+  std::unordered_map<RequestId, Entry> entries_;     // guarded by mutex_
+  std::set<std::pair<TimePoint, RequestId>> queue_;  // guarded by mutex_: entries in kQueued
+
+  // Written with the lock held.
+  std::atomic<int> running_{0};
+  std::array<std::atomic<int>, kPriorityClasses> waiting_by_class_{};
+  std::atomic<TimePoint> oldest_arrival_{kNever};  // of those that wait; kNever: none does
 };
 
 }  // namespace switchyard

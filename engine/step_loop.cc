@@ -23,7 +23,9 @@ TextStream text_stream(const Tokenizer* tokenizer) {
 
 }  // namespace
 
-StepLoop::StepLoop(StepLoopParts parts) : parts_(std::move(parts)) {
+StepLoop::StepLoop(StepLoopParts parts)
+    : parts_(std::move(parts)),
+      on_layer_([this] { published_.last_progress = parts_.clock.now(); }) {
   publish();
   thread_ = std::thread([this] { run(); });
 }
@@ -35,8 +37,16 @@ StepLoop::~StepLoop() {
 }
 
 EngineLoad StepLoop::load() const {
-  std::lock_guard lock(mutex_);
-  return load_;
+  EngineLoad load;
+  load.waiting_prompt_tokens = published_.pending_prompt_tokens;
+  load.kv_blocks_total = parts_.memory.blocks().total();  // constant
+  load.kv_blocks_free = published_.kv_blocks_free;
+  load.state_slots_total = parts_.memory.states().total();  // constant
+  load.state_slots_free = published_.state_slots_free;
+  load.steps = published_.steps;
+  load.last_step = published_.last_step;
+  load.last_progress = published_.last_progress;
+  return load;
 }
 
 void StepLoop::run() {
@@ -76,7 +86,7 @@ void StepLoop::step() {
   std::vector<AnswerEnd> ends = parts_.scheduler.commit(plan);
   std::optional<LaunchedStep> launched;
   if (plan.computes()) {
-    parts_.runner.launch(plan);
+    parts_.runner.launch(plan, on_layer_);
     launched = {.plan = std::move(plan), .counts = counts, .began = began};
   }
   publish();  // before anybody learns of an end: its memory is seen to be back
@@ -103,6 +113,7 @@ void StepLoop::finish(const LaunchedStep& launched) {
   // The time that it shared with the step before is that step's.
   const TimePoint began = std::max(launched.began, last_step_);
   last_step_ = parts_.clock.now();
+  published_.last_progress = last_step_;
   publish();
   if (parts_.observer.on_step) {
     parts_.observer.on_step({.duration = last_step_ - began,
@@ -135,17 +146,11 @@ void StepLoop::end(AnswerEnd ended) {
 }
 
 void StepLoop::publish() {
-  const ScheduleLoad schedule = parts_.scheduler.load();
-  const BlockPool& blocks = parts_.memory.blocks();
-  const StatePool& states = parts_.memory.states();
-  std::lock_guard lock(mutex_);
-  load_.waiting_prompt_tokens = schedule.pending_prompt_tokens;
-  load_.kv_blocks_total = blocks.total();
-  load_.kv_blocks_free = blocks.free();
-  load_.state_slots_total = states.total();
-  load_.state_slots_free = states.free();
-  load_.steps = steps_;
-  load_.last_step = last_step_;
+  published_.pending_prompt_tokens = parts_.scheduler.load().pending_prompt_tokens;
+  published_.kv_blocks_free = parts_.memory.blocks().free();
+  published_.state_slots_free = parts_.memory.states().free();
+  published_.steps = steps_;
+  published_.last_step = last_step_;
 }
 
 }  // namespace switchyard

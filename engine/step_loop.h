@@ -6,7 +6,7 @@
 #pragma once
 
 #include <atomic>
-#include <mutex>
+#include <functional>
 #include <optional>
 #include <thread>
 #include <variant>
@@ -49,7 +49,7 @@ class StepLoop {
   // Ends what is in flight with `aborted`, then joins.
   ~StepLoop();
 
-  // Any thread. Pools, steps and pending prompt tokens as the last step left them.
+  // Any thread, without a lock. Pools, steps and pending prompt tokens as the last step left them.
   [[nodiscard]] EngineLoad load() const;
 
  private:
@@ -70,8 +70,15 @@ class StepLoop {
 
   StepLoopParts parts_;
   std::atomic<bool> stopping_ = false;
-  mutable std::mutex mutex_;
-  EngineLoad load_;  // guarded by mutex_
+  // What load() tells. Written by the step thread alone.
+  struct Published {
+    std::atomic<int64_t> pending_prompt_tokens{0};
+    std::atomic<int64_t> kv_blocks_free{0}, state_slots_free{0};
+    std::atomic<int64_t> steps{0};
+    std::atomic<TimePoint> last_step{TimePoint()}, last_progress{TimePoint()};
+  };
+  Published published_;
+  const std::function<void()> on_layer_;
   std::optional<LaunchedStep> in_flight_;
   int64_t steps_ = 0;
   TimePoint last_step_{};

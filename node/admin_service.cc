@@ -29,6 +29,7 @@ v1::Phase phase_of(Phase phase) {
 void write_request(const InFlight& request, v1::InFlightRequest& out) {
   out.set_id(static_cast<uint64_t>(request.id));
   out.set_request_id(request.label);
+  out.set_tenant(request.tenant);
   out.set_phase(phase_of(request.phase));
   out.set_priority(request.priority);
   out.set_prompt_tokens(request.prompt_tokens);
@@ -50,7 +51,7 @@ class AdminServiceOfNode final : public RawService {
                                          const grpc::ByteBuffer* request,
                                          grpc::ByteBuffer* response) override {
     return answer_now<v1::ListInFlightRequest>(
-        {*context, *request, *response},
+        {node_, Rpc::kListInFlight, *context, *request, *response},
         [this](const v1::ListInFlightRequest&) -> Result<v1::ListInFlightResponse> {
           const Serving* serving = node_.serving();
           if (serving == nullptr) return Node::starting();
@@ -66,7 +67,7 @@ class AdminServiceOfNode final : public RawService {
                                   const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override {
     return answer_now<v1::AbortRequest>(
-        {*context, *request, *response},
+        {node_, Rpc::kAbort, *context, *request, *response},
         [this](const v1::AbortRequest& ask) -> Result<v1::AbortResponse> {
           const Serving* serving = node_.serving();
           if (serving == nullptr) return Node::starting();
@@ -90,7 +91,7 @@ class AdminServiceOfNode final : public RawService {
                                   const grpc::ByteBuffer* request,
                                   grpc::ByteBuffer* response) override {
     return answer_now<v1::DrainRequest>(
-        {*context, *request, *response},
+        {node_, Rpc::kDrain, *context, *request, *response},
         [this](const v1::DrainRequest&) -> Result<v1::DrainResponse> {
           const Serving* serving = node_.serving();
           if (serving == nullptr) return Node::starting();

@@ -49,17 +49,17 @@ Status Admission::submit(int64_t prompt_tokens,
   std::lock_guard submitting(submit_mutex_);
   const EngineLoad load = load_();
   if (Status status = check(load, deadline); !status.ok()) return status;
-  {
-    std::lock_guard lock(mutex_);
-    if (waiting_tokens_ > 0 && prompt_tokens > limits_.queue_tokens - waiting_tokens_) {
-      return Status::busy(Code::kResourceExhausted, "TOKEN_BUDGET", retry_after(load),
-                          waiting_tokens_, " prompt tokens wait and this prompt has ",
-                          prompt_tokens, ", limit ", limits_.queue_tokens);
-    }
-    // Counted before the engine has it: its end may come before submit() returns.
-    waiting_tokens_ += prompt_tokens;
-    if (in_flight_++ == 0) busy_since_ = clock_.now();
+  const int64_t waiting = waiting_tokens_;
+  if (waiting > 0 && prompt_tokens > limits_.queue_tokens - waiting) {
+    return Status::busy(Code::kResourceExhausted, "TOKEN_BUDGET", retry_after(load), waiting,
+                        " prompt tokens wait and this prompt has ", prompt_tokens, ", limit ",
+                        limits_.queue_tokens);
   }
+  // Counted before the engine has it: its end may come before submit() returns. And the time before
+  // the count: who sees the one sees the other.
+  waiting_tokens_ += prompt_tokens;
+  if (in_flight_ == 0) busy_since_ = clock_.now();
+  ++in_flight_;
   Status status = submit();
   if (!status.ok()) {
     on_prompt_done(prompt_tokens);
@@ -69,34 +69,18 @@ Status Admission::submit(int64_t prompt_tokens,
 }
 
 void Admission::on_prompt_done(int64_t prompt_tokens) {
-  std::lock_guard lock(mutex_);
-  waiting_tokens_ -= prompt_tokens;
-  CHECK(waiting_tokens_ >= 0);
+  CHECK((waiting_tokens_ -= prompt_tokens) >= 0);
 }
 
-void Admission::on_end() {
-  std::lock_guard lock(mutex_);
-  CHECK(in_flight_ > 0);
-  --in_flight_;
-}
+void Admission::on_end() { CHECK(--in_flight_ >= 0); }
 
-void Admission::drain() {
-  std::lock_guard lock(mutex_);
-  draining_ = true;
-}
+void Admission::drain() { draining_ = true; }
 
-bool Admission::draining() const {
-  std::lock_guard lock(mutex_);
-  return draining_;
-}
+bool Admission::draining() const { return draining_; }
 
-int Admission::in_flight() const {
-  std::lock_guard lock(mutex_);
-  return in_flight_;
-}
+int Admission::in_flight() const { return in_flight_; }
 
 std::optional<TimePoint> Admission::busy_since() const {
-  std::lock_guard lock(mutex_);
   if (in_flight_ == 0) return std::nullopt;
   return busy_since_;
 }

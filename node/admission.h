@@ -2,6 +2,7 @@
 // Decides by counts and times alone; what a request means is Request::make's business.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -19,7 +20,7 @@ struct AdmissionLimits {
   Duration queue_age{};      // nothing new while a request has waited longer
 };
 
-// Any thread.
+// Any thread. What the step thread and a scrape touch are atomics: neither waits for the other.
 class Admission {
  public:
   // `clock` must outlive it. `load` gives the engine's, counting what was just submitted.
@@ -54,12 +55,11 @@ class Admission {
   const AdmissionLimits limits_;
   const Clock& clock_;
   const std::function<EngineLoad()> load_;
-  std::mutex submit_mutex_;  // held over check and submit; taken before mutex_
-  mutable std::mutex mutex_;
-  int in_flight_ = 0;           // guarded by mutex_
-  int64_t waiting_tokens_ = 0;  // guarded by mutex_; of prompts not done
-  TimePoint busy_since_{};      // guarded by mutex_
-  bool draining_ = false;       // guarded by mutex_
+  std::mutex submit_mutex_;  // held over check and submit: only so do counts grow
+  std::atomic<int> in_flight_{0};
+  std::atomic<int64_t> waiting_tokens_{0};  // of prompts not done
+  std::atomic<TimePoint> busy_since_{TimePoint()};
+  std::atomic<bool> draining_{false};
 };
 
 }  // namespace switchyard

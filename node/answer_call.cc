@@ -4,6 +4,8 @@
 #include <chrono>
 #include <utility>
 
+#include "node/convert_status.h"
+
 namespace switchyard {
 namespace {
 
@@ -21,8 +23,11 @@ TimePoint deadline_of(const grpc::CallbackServerContext& context, TimePoint now)
 
 AnswerCall::AnswerCall(AnswerCallParts parts)
     : parts_(parts),
+      meter_(parts.node.metrics().rpcs, rpc_of(parts.method)),
       arrival_(parts.node.clock().now()),
-      deadline_(deadline_of(parts.context, arrival_)) {}
+      deadline_(deadline_of(parts.context, arrival_)) {
+  meter_.received(parts.request_bytes);
+}
 
 Status AnswerCall::begin(const QuestionReader& read) {
   Status status = [&] {
@@ -33,6 +38,7 @@ Status AnswerCall::begin(const QuestionReader& read) {
   parts_.node.metrics().on_rejected(status);
   parts_.node.metrics().on_call_end(parts_.method, status.code(), FinishReason::kError);
   parts_.node.log().info("refused", {{"method", kAnswerMethodNames[size_t(parts_.method)]},
+                                     {"tenant", tenant_},
                                      {"label", label_},
                                      {"code", code_name(status.code())},
                                      {"why", status.message()}});
@@ -40,6 +46,9 @@ Status AnswerCall::begin(const QuestionReader& read) {
 }
 
 Status AnswerCall::submit(const QuestionReader& read) {
+  Result<std::string> tenant = parts_.node.gate().admit(rpc_of(parts_.method), parts_.context);
+  if (!tenant.ok()) return tenant.status();
+  tenant_ = std::move(*tenant);
   serving_ = parts_.node.serving();
   if (serving_ == nullptr) return Node::starting();
   Admission& admission = serving_->admission;
@@ -69,6 +78,7 @@ Status AnswerCall::submit(const QuestionReader& read) {
                     .on_prompt_done = [&admission,
                                        prompt_tokens] { admission.on_prompt_done(prompt_tokens); },
                     .on_end = [&admission] { admission.on_end(); }});
+  fields->tenant = tenant_;
   fields->arrival = arrival_;
   fields->deadline = deadline_;
   fields->sink = outbox_;
@@ -122,12 +132,22 @@ Outbox::Item AnswerCall::take() {
   return item;
 }
 
+grpc::Status AnswerCall::seal(const Status& status) {
+  meter_.ended(status.code());
+  if (parts_.node.config().orca) {
+    std::string report = parts_.node.load_reporter().serialized();
+    if (!report.empty()) parts_.context.AddTrailingMetadata("endpoint-load-metrics-bin", report);
+  }
+  return to_grpc(status, parts_.context);
+}
+
 void AnswerCall::on_ended(const EndOfAnswer& end) {
   parts_.node.metrics().on_call_end(parts_.method, end.status.code(), end.reason);
   const std::string_view reason =
       end.status.ok() ? kFinishReasonNames[static_cast<size_t>(end.reason)] : "none";
   parts_.node.log().info("answered", {{"method", kAnswerMethodNames[size_t(parts_.method)]},
                                       {"id", static_cast<uint64_t>(head_.id)},
+                                      {"tenant", tenant_},
                                       {"label", label_},
                                       {"code", code_name(end.status.code())},
                                       {"finish_reason", reason},

@@ -25,6 +25,7 @@ struct AnswerCallParts {
   grpc::CallbackServerContext& context;
   const AnswerFormat& format;  // outlives the call
   AnswerMethod method;
+  size_t request_bytes;
 };
 
 // Lives from the handler until gRPC is done with the call, which is after the engine ended the
@@ -46,6 +47,9 @@ class AnswerCall : public Courier::Call {
 
   // The next thing to send; an end is counted and logged when it is taken.
   Outbox::Item take();
+  // What gRPC is to end the call with, for `status`: once, before anything that sends it.
+  [[nodiscard]] grpc::Status seal(const Status& status);
+  void on_sent(size_t bytes) { meter_.sent(bytes); }
   // Around a write, for check_reader().
   void on_write_begin() { write_began_ = parts_.node.clock().now(); }
   void on_write_end() { write_began_ = kNever; }
@@ -59,6 +63,7 @@ class AnswerCall : public Courier::Call {
   void on_ended(const EndOfAnswer& end);
 
   const AnswerCallParts parts_;
+  RpcMeter meter_;
   const TimePoint arrival_;
   const TimePoint deadline_;
   // Set by begin(), then constant. gRPC orders its reports after begin() and before the call's end;
@@ -66,6 +71,7 @@ class AnswerCall : public Courier::Call {
   std::mutex mutex_;
   Serving* serving_ = nullptr;
   std::string label_;
+  std::string tenant_;
   AnswerHead head_;
   std::shared_ptr<Outbox> outbox_;
 

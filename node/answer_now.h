@@ -9,6 +9,7 @@
 
 #include "node/convert_answer.h"
 #include "node/convert_status.h"
+#include "node/node.h"
 
 namespace switchyard {
 
@@ -25,6 +26,8 @@ Result<Message> parse_message(const grpc::ByteBuffer& bytes) {
 
 // A call as gRPC hands it to a raw unary handler.
 struct NowCall {
+  Node& node;
+  Rpc rpc;
   grpc::CallbackServerContext& context;
   const grpc::ByteBuffer& request;
   grpc::ByteBuffer& response;
@@ -32,16 +35,26 @@ struct NowCall {
 
 // `answer` turns a Message into a Result of the response. Any thread; it may take its time.
 template <typename Message, typename Answer>
+Status answer_message(NowCall call, const Answer& answer) {
+  if (const auto tenant = call.node.gate().admit(call.rpc, call.context); !tenant.ok()) {
+    return tenant.status();
+  }
+  const Result<Message> message = parse_message<Message>(call.request);
+  if (!message.ok()) return message.status();
+  const auto response = answer(*message);
+  if (response.ok()) call.response = serialize(*response);
+  return response.status();
+}
+
+// The same as a whole call, counted.
+template <typename Message, typename Answer>
 grpc::ServerUnaryReactor* answer_now(NowCall call, const Answer& answer) {
   grpc::ServerUnaryReactor* reactor = call.context.DefaultReactor();
-  Status status;
-  if (const Result<Message> message = parse_message<Message>(call.request); message.ok()) {
-    const auto response = answer(*message);
-    status = response.status();
-    if (status.ok()) call.response = serialize(*response);
-  } else {
-    status = message.status();
-  }
+  RpcMeter meter(call.node.metrics().rpcs, call.rpc);
+  meter.received(call.request.Length());
+  const Status status = answer_message<Message>(call, answer);
+  if (status.ok()) meter.sent(call.response.Length());
+  meter.ended(status.code());
   reactor->Finish(to_grpc(status, call.context));
   return reactor;
 }

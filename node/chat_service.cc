@@ -20,14 +20,15 @@ class ChatServiceOfNode final : public RawService {
   grpc::ServerUnaryReactor* Complete(grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
-    return UnaryCall::start({node_, *context, format_, AnswerMethod::kComplete}, reader(*request),
-                            *response);
+    return UnaryCall::start({node_, *context, format_, AnswerMethod::kComplete, request->Length()},
+                            reader(*request), *response);
   }
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* CompleteStream(
       grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) override {
-    return StreamCall::start({node_, *context, format_, AnswerMethod::kCompleteStream},
-                             reader(*request));
+    return StreamCall::start(
+        {node_, *context, format_, AnswerMethod::kCompleteStream, request->Length()},
+        reader(*request));
   }
 
  private:

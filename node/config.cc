@@ -19,15 +19,18 @@ namespace {
 struct RawConfig {
   Config config;
   std::string model, random_weights;
+  std::string tls_cert, tls_key, tls_client_ca, tokens_file;
+  std::string reload_interval = format_duration(config.reload_interval);
   std::string kv_memory = std::to_string(config.kv_memory_bytes);
   std::string max_message = std::to_string(config.max_message_bytes);
   std::string max_queue_age = format_duration(config.max_queue_age);
   std::string drain_limit = format_duration(config.drain_limit);
   std::string stall_limit = format_duration(config.stall_limit);
+  std::string ready_progress_limit = format_duration(config.ready_progress_limit);
   std::string progress_limit = format_duration(config.progress_limit);
   std::string connection_age = format_duration(config.max_connection_age);
   std::string connection_grace = format_duration(config.max_connection_grace);
-  std::string reflection = "on", vllm_metrics = "on";
+  std::string reflection = "on", vllm_metrics = "on", orca = "on";
   WeightFlags weights;
 };
 
@@ -57,6 +60,8 @@ void declare_flags(CLI::App& app, RawConfig& raw) {
   app.add_option("--node-id", config.node_id, "Name of this node (default: the host's)")
       ->group(network);
   app.add_option("--reflection", raw.reflection, "gRPC server reflection: on, off")->group(network);
+  app.add_option("--orca", raw.orca, "Load reports in the trailers of answers: on, off")
+      ->group(network);
   app.add_option("--vllm-metrics", raw.vllm_metrics, "vLLM's metric names beside ours: on, off")
       ->group(network);
   app.add_option("--max-message-bytes", raw.max_message, "Largest message, such as 64MiB")
@@ -66,6 +71,21 @@ void declare_flags(CLI::App& app, RawConfig& raw) {
   app.add_option("--max-connection-grace", raw.connection_grace,
                  "What calls on an aged connection may still take")
       ->group(network);
+
+  const std::string security = "TLS and tokens, of --listen alone";
+  app.add_option("--tls-cert", raw.tls_cert, "PEM file: our certificate, then those that vouch")
+      ->group(security);
+  app.add_option("--tls-key", raw.tls_key, "PEM file: its key")->group(security);
+  app.add_option("--tls-client-ca", raw.tls_client_ca,
+                 "PEM file: callers must show a certificate that one of these signed")
+      ->group(security);
+  app.add_option("--tokens-file", raw.tokens_file,
+                 "Callers must send a bearer token of this file; lines of TENANT TOKEN or "
+                 "TENANT sha256:HEX")
+      ->group(security);
+  app.add_option("--reload-interval", raw.reload_interval,
+                 "How often these files are looked at for changes")
+      ->group(security);
 
   app.add_option("--max-batch-tokens", config.max_batch_tokens,
                  "Tokens of one step; 0: 8192, or 512 on a CPU")
@@ -90,8 +110,11 @@ void declare_flags(CLI::App& app, RawConfig& raw) {
       ->group(queue);
   app.add_option("--stall-limit", raw.stall_limit, "A reader that takes nothing is cut off then")
       ->group(queue);
+  app.add_option("--ready-progress-limit", raw.ready_progress_limit,
+                 "An engine with work and no progress for this long is not ready")
+      ->group(queue);
   app.add_option("--progress-limit", raw.progress_limit,
-                 "An engine with work and no step for this long is unhealthy")
+                 "And for this long not alive: an orchestrator should start it again")
       ->group(queue);
   app.add_option("--log-level", config.log_level, "trace, debug, info, warn, error or off");
 }
@@ -139,6 +162,17 @@ struct Range {
   std::string_view flag;
   int64_t value, low, high;
 };
+
+Status check_security(const Config& config) {
+  if (config.tls_cert.empty() != config.tls_key.empty()) {
+    return Status::invalid(config.tls_cert.empty() ? "--tls-cert" : "--tls-key",
+                           "is missing: a certificate and its key are given together");
+  }
+  if (!config.tls_client_ca.empty() && config.tls_cert.empty()) {
+    return Status::invalid("--tls-cert", "is missing: --tls-client-ca is of a listener with TLS");
+  }
+  return {};
+}
 
 Status check_ranges(const Config& config) {
   const std::array ranges = {
@@ -210,12 +244,21 @@ Result<Config> finish(RawConfig raw) {
   if (!max_message.ok()) return max_message.status();
   config.max_message_bytes = static_cast<int>(std::min<int64_t>(*max_message, INT_MAX));
 
+  config.tls_cert = raw.tls_cert;
+  config.tls_key = raw.tls_key;
+  config.tls_client_ca = raw.tls_client_ca;
+  config.tokens_file = raw.tokens_file;
+
   const std::array steps = {
       read_switch("--reflection", raw.reflection, config.reflection),
+      read_switch("--orca", raw.orca, config.orca),
       read_switch("--vllm-metrics", raw.vllm_metrics, config.vllm_metrics),
+      read_duration("--reload-interval", raw.reload_interval, config.reload_interval),
       read_duration("--max-queue-age", raw.max_queue_age, config.max_queue_age),
       read_duration("--drain-limit", raw.drain_limit, config.drain_limit),
       read_duration("--stall-limit", raw.stall_limit, config.stall_limit),
+      read_duration("--ready-progress-limit", raw.ready_progress_limit,
+                    config.ready_progress_limit),
       read_duration("--progress-limit", raw.progress_limit, config.progress_limit),
       read_duration("--max-connection-age", raw.connection_age, config.max_connection_age),
       read_duration("--max-connection-grace", raw.connection_grace, config.max_connection_grace),
@@ -223,9 +266,14 @@ Result<Config> finish(RawConfig raw) {
       check_address("--metrics", config.metrics),
       check_address("--admin", config.admin),
       check_ranges(config),
+      check_security(config),
   };
   for (const Status& step : steps) {
     if (!step.ok()) return step;
+  }
+  if (config.ready_progress_limit > config.progress_limit) {
+    return Status::invalid("--ready-progress-limit", format_duration(config.ready_progress_limit),
+                           " is over --progress-limit, ", format_duration(config.progress_limit));
   }
   return std::move(raw.config);
 }
@@ -270,6 +318,12 @@ std::vector<std::pair<std::string, std::string>> describe(const Config& config) 
       {"metrics", config.metrics},
       {"admin", config.admin},
       {"node-id", config.node_id},
+      {"tls-cert", config.tls_cert.string()},
+      {"tls-key", config.tls_key.string()},
+      {"tls-client-ca", config.tls_client_ca.string()},
+      {"tokens-file", config.tokens_file.string()},
+      {"reload-interval", format_duration(config.reload_interval)},
+      {"orca", config.orca ? "on" : "off"},
       {"reflection", config.reflection ? "on" : "off"},
       {"vllm-metrics", config.vllm_metrics ? "on" : "off"},
       {"max-message-bytes", std::to_string(config.max_message_bytes)},
@@ -285,6 +339,7 @@ std::vector<std::pair<std::string, std::string>> describe(const Config& config) 
       {"max-queue-age", format_duration(config.max_queue_age)},
       {"drain-limit", format_duration(config.drain_limit)},
       {"stall-limit", format_duration(config.stall_limit)},
+      {"ready-progress-limit", format_duration(config.ready_progress_limit)},
       {"progress-limit", format_duration(config.progress_limit)},
       {"log-level", config.log_level},
   };

@@ -32,8 +32,14 @@ struct Config {
   std::string listen = "127.0.0.1:50051";  // HOST:PORT; port 0 picks a free one
   std::string metrics = "127.0.0.1:9464";
   std::string admin = "127.0.0.1:50052";
+  // The public listener's; all empty: plaintext, and whoever reaches it may call.
+  std::filesystem::path tls_cert, tls_key;  // PEM; both or neither
+  std::filesystem::path tls_client_ca;      // PEM: callers must show a certificate of these
+  std::filesystem::path tokens_file;        // see tokens.h
+  Duration reload_interval = std::chrono::seconds(30);  // of looks at those files
   bool reflection = true;
   bool vllm_metrics = true;  // /metrics has vLLM's names too
+  bool orca = true;          // answers carry a load report in their trailers
 
   int max_batch_tokens = 0;     // 0: the engine's choice
   int max_batch_rows = 0;       // 0: the engine's choice
@@ -46,8 +52,10 @@ struct Config {
   Duration max_queue_age = std::chrono::seconds(60);
 
   Duration drain_limit = std::chrono::seconds(90);
-  Duration stall_limit = std::chrono::seconds(60);     // of a reader that takes nothing
-  Duration progress_limit = std::chrono::seconds(60);  // of an engine that has work
+  Duration stall_limit = std::chrono::seconds(60);  // of a reader that takes nothing
+  // Of an engine that has work: without progress it is not ready, and then not alive.
+  Duration ready_progress_limit = std::chrono::seconds(4);
+  Duration progress_limit = std::chrono::seconds(60);
   int max_message_bytes = 64 << 20;
   Duration max_connection_age = std::chrono::minutes(10);
   Duration max_connection_grace = std::chrono::minutes(30);

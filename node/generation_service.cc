@@ -23,21 +23,22 @@ class GenerationServiceOfNode final : public RawService {
   grpc::ServerUnaryReactor* Generate(grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
-    return UnaryCall::start({node_, *context, format_, AnswerMethod::kGenerate}, reader(*request),
-                            *response);
+    return UnaryCall::start({node_, *context, format_, AnswerMethod::kGenerate, request->Length()},
+                            reader(*request), *response);
   }
 
   grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateStream(
       grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) override {
-    return StreamCall::start({node_, *context, format_, AnswerMethod::kGenerateStream},
-                             reader(*request));
+    return StreamCall::start(
+        {node_, *context, format_, AnswerMethod::kGenerateStream, request->Length()},
+        reader(*request));
   }
 
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
     return answer_now<v1::TokenizeRequest>(
-        {*context, *request, *response},
+        {node_, Rpc::kTokenize, *context, *request, *response},
         [this](const v1::TokenizeRequest& ask) -> Result<v1::TokenizeResponse> {
           const Result<const ServedModel*> model = served(ask.model());
           if (!model.ok()) return model.status();
@@ -51,7 +52,7 @@ class GenerationServiceOfNode final : public RawService {
                                        const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
     return answer_now<v1::DetokenizeRequest>(
-        {*context, *request, *response},
+        {node_, Rpc::kDetokenize, *context, *request, *response},
         [this](const v1::DetokenizeRequest& ask) -> Result<v1::DetokenizeResponse> {
           const Result<const ServedModel*> model = served(ask.model());
           if (!model.ok()) return model.status();
@@ -70,7 +71,7 @@ class GenerationServiceOfNode final : public RawService {
                                        const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
     return answer_now<v1::RenderChatRequest>(
-        {*context, *request, *response},
+        {node_, Rpc::kRenderChat, *context, *request, *response},
         [this](const v1::RenderChatRequest& ask) -> Result<v1::RenderChatResponse> {
           const Result<const ServedModel*> model = served(ask.model());
           if (!model.ok()) return model.status();

@@ -21,7 +21,7 @@ bool is_healthy(std::string_view service, NodeState state) {
 class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheckResponse> {
  public:
   Watcher(HealthService& health, std::string service)
-      : health_(health), service_(std::move(service)) {
+      : health_(health), meter_(health.rpcs_, Rpc::kHealthWatch), service_(std::move(service)) {
     std::lock_guard lock(health_.mutex_);
     health_.watchers_.insert(this);
     tell();
@@ -36,11 +36,13 @@ class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheck
     told_ = status;
     message_.set_status(status);
     writing_ = true;
+    meter_.sent(message_.ByteSizeLong());
     StartWrite(&message_);
   }
   void end(const grpc::Status& status) {
     if (ended_) return;
     ended_ = true;
+    meter_.ended(static_cast<Code>(status.error_code()));
     Finish(status);
   }
 
@@ -67,6 +69,7 @@ class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheck
   }
 
   HealthService& health_;
+  RpcMeter meter_;
   const std::string service_;
   HealthCheckResponse message_;
   std::optional<ServingStatus> told_;
@@ -74,9 +77,12 @@ class HealthService::Watcher final : public grpc::ServerWriteReactor<HealthCheck
   bool ended_ = false;
 };
 
-HealthService::HealthService(const std::vector<std::string>& services, NodeState state) {
+HealthService::HealthService(RpcTable& rpcs,
+                             const std::vector<std::string_view>& services,
+                             NodeState state)
+    : rpcs_(rpcs) {
   for (const char* name : {"", "startup", "readiness", "liveness"}) healthy_[name] = false;
-  for (const std::string& name : services) healthy_[name] = false;
+  for (const std::string_view name : services) healthy_[std::string(name)] = false;
   set(state);
 }
 
@@ -106,12 +112,16 @@ grpc::ServerUnaryReactor* HealthService::Check(grpc::CallbackServerContext* cont
                                                const HealthCheckRequest* request,
                                                HealthCheckResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  RpcMeter meter(rpcs_, Rpc::kHealthCheck);
+  meter.received(request->ByteSizeLong());
   ServingStatus status{};
   {
     std::lock_guard lock(mutex_);
     status = status_of(request->service());
   }
   response->set_status(status);
+  meter.sent(response->ByteSizeLong());
+  meter.ended(status == HealthCheckResponse::SERVICE_UNKNOWN ? Code::kNotFound : Code::kOk);
   reactor->Finish(status == HealthCheckResponse::SERVICE_UNKNOWN
                       ? grpc::Status(grpc::StatusCode::NOT_FOUND, "unknown service")
                       : grpc::Status::OK);
@@ -122,12 +132,15 @@ grpc::ServerUnaryReactor* HealthService::List(grpc::CallbackServerContext* conte
                                               const HealthListRequest* /*request*/,
                                               HealthListResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  RpcMeter meter(rpcs_, Rpc::kHealthList);
   {
     std::lock_guard lock(mutex_);
     for (const auto& [service, healthy] : healthy_) {
       (*response->mutable_statuses())[service].set_status(status_of(service));
     }
   }
+  meter.sent(response->ByteSizeLong());
+  meter.ended(Code::kOk);
   reactor->Finish(grpc::Status::OK);
   return reactor;
 }

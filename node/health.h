@@ -11,18 +11,19 @@
 
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "node/metrics.h"
+#include "node/rpc.h"
 
 namespace switchyard {
 
-// "startup" is healthy from the first time the node is loaded, "liveness" unless it is failed, and
+// "startup" is healthy from the first time the node is loaded, "liveness" unless it has failed, and
 // everything else ("", "readiness", each gRPC service) exactly while it is ready.
 bool is_healthy(std::string_view service, NodeState state);
 
 // Any thread.
 class HealthService final : public grpc::health::v1::Health::CallbackService {
  public:
-  // `services`: the names of gRPC services on this listener.
-  HealthService(const std::vector<std::string>& services, NodeState state);
+  // `services`: the names of gRPC services on this listener. `rpcs` must outlive it.
+  HealthService(RpcTable& rpcs, const std::vector<std::string_view>& services, NodeState state);
   ~HealthService() override;  // no stream is open any more
 
   // Watchers whose service changed are told.
@@ -48,6 +49,7 @@ class HealthService final : public grpc::health::v1::Health::CallbackService {
   // With the lock held.
   [[nodiscard]] ServingStatus status_of(const std::string& service) const;
 
+  RpcTable& rpcs_;
   std::mutex mutex_;  // guards everything below, and the watchers
   std::map<std::string, bool> healthy_;
   std::set<Watcher*> watchers_;

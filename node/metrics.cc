@@ -28,8 +28,6 @@ double unix_seconds() {
 
 }  // namespace
 
-std::string_view code_name(Code code) { return kCodeNames[static_cast<size_t>(code)]; }
-
 Metrics::Metrics()
     : time_to_first_token(kFirstTokenSeconds),
       inter_token_latency(kTokenSeconds),
@@ -99,13 +97,15 @@ void Metrics::on_call_end(AnswerMethod method, Code code, FinishReason reason) {
 
 void Metrics::on_rejected(const Status& status) {
   const std::string& reason = status.reason();
-  const std::string_view label = reason == "QUEUE_FULL"     ? "queue_full"
-                                 : reason == "TOKEN_BUDGET" ? "token_budget"
-                                 : reason == "QUEUE_AGE"    ? "queue_age"
-                                 : reason == "DRAINING"     ? "draining"
-                                 : reason == "STARTING"     ? "starting"
-                                 : reason == "DEADLINE"     ? "deadline"
-                                                            : "invalid";
+  const std::string_view label = status.code() == Code::kUnauthenticated    ? "unauthenticated"
+                                 : status.code() == Code::kPermissionDenied ? "permission_denied"
+                                 : reason == "QUEUE_FULL"                   ? "queue_full"
+                                 : reason == "TOKEN_BUDGET"                 ? "token_budget"
+                                 : reason == "QUEUE_AGE"                    ? "queue_age"
+                                 : reason == "DRAINING"                     ? "draining"
+                                 : reason == "STARTING"                     ? "starting"
+                                 : reason == "DEADLINE"                     ? "deadline"
+                                                                            : "invalid";
   for (size_t i = 0; i < kRejectionReasons.size(); ++i) {
     if (kRejectionReasons[i] == label) ++rejected[i];
   }

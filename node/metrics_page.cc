@@ -1,101 +1,23 @@
 #include "node/metrics_page.h"
 
 #include <initializer_list>
-#include <limits>
 #include <string_view>
 #include <utility>
 
+#include "node/page_writer.h"
 #include "node/version.h"
 
 namespace switchyard {
 namespace {
 
-using Labels = std::vector<std::pair<std::string_view, std::string>>;
-using prometheus::ClientMetric;
+using Page = PageWriter;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-struct Name {
-  std::string_view ours;  // without prefix
-  std::string_view help;
-  std::string_view vllm;  // without prefix; empty: vLLM has none
-};
-
-// Writes families, each line with the model's name.
-class Page {
- public:
-  Page(std::string model_name, bool vllm_names)
-      : model_name_(std::move(model_name)), vllm_names_(vllm_names) {}
-
-  // Begins a family; the value methods add lines to it.
-  void family(const Name& name, MetricType type) {
-    begin("switchyard_", name.ours, name.help, type);
-    alias_ = vllm_names_ && !name.vllm.empty();
-    if (alias_) begin("vllm:", name.vllm, name.help, type);
-  }
-  // A family of vLLM's that is none of ours under another name.
-  void vllm_family(std::string_view name, std::string_view help, MetricType type) {
-    alias_ = false;
-    begin("vllm:", name, help, type);
-  }
-  void counter(double value, const Labels& labels = {}) {
-    each(labels, [value](ClientMetric& metric) { metric.counter.value = value; });
-  }
-  void gauge(double value, const Labels& labels = {}) {
-    each(labels, [value](ClientMetric& metric) { metric.gauge.value = value; });
-  }
-  void histogram(const Histogram& histogram, const Labels& labels = {}) {
-    ClientMetric::Histogram values;
-    for (size_t i = 0; i <= histogram.bounds().size(); ++i) {
-      values.sample_count += histogram.count(i);
-      const bool last = i == histogram.bounds().size();
-      const double bound = last ? std::numeric_limits<double>::infinity() : histogram.bounds()[i];
-      values.bucket.push_back({values.sample_count, bound});
-    }
-    values.sample_sum = histogram.sum();
-    each(labels, [&values](ClientMetric& metric) { metric.histogram = values; });
-  }
-
-  void one_counter(const Name& name, double value) {
-    family(name, MetricType::Counter);
-    counter(value);
-  }
-  void one_gauge(const Name& name, double value) {
-    family(name, MetricType::Gauge);
-    gauge(value);
-  }
-  void one_histogram(const Name& name, const Histogram& values) {
-    family(name, MetricType::Histogram);
-    histogram(values);
-  }
-
-  std::vector<MetricFamily> take() { return std::move(families_); }
-
- private:
-  void begin(std::string_view prefix,
-             std::string_view name,
-             std::string_view help,
-             MetricType type) {
-    MetricFamily& family = families_.emplace_back();
-    family.name = std::string(prefix) + std::string(name);
-    family.help = help;
-    family.type = type;
-  }
-  template <typename Fill>
-  void each(const Labels& labels, const Fill& fill) {
-    for (size_t back = 1; back <= (alias_ ? 2u : 1u); ++back) {
-      ClientMetric& metric = families_[families_.size() - back].metric.emplace_back();
-      metric.label.push_back({"model_name", model_name_});
-      for (const auto& [name, value] : labels) metric.label.push_back({std::string(name), value});
-      fill(metric);
-    }
-  }
-
-  const std::string model_name_;
-  const bool vllm_names_;
-  bool alias_ = false;  // the current family is the last two
-  std::vector<MetricFamily> families_;
-};
+constexpr std::array<std::string_view, kPriorityClasses> kPriorityClassNames = {"low", "normal",
+                                                                                "high"};
+// Recurrent state, which every sequence has one slot of.
+constexpr std::string_view kStatePool = "linear-state";
 
 double usage(int64_t total, int64_t free) {
   return total == 0 ? 0.0 : static_cast<double>(total - free) / static_cast<double>(total);
@@ -106,6 +28,11 @@ void write_load(Page& page, const EngineLoad& load) {
                  load.running);
   page.one_gauge({"requests_waiting", "Requests that wait to be scheduled", "num_requests_waiting"},
                  load.waiting);
+  page.family({"requests_waiting_by_priority", "The same, by priority: below 0, 0, above", ""},
+              MetricType::Gauge);
+  for (size_t i = 0; i < kPriorityClasses; ++i) {
+    page.gauge(load.waiting_by_class[i], {{"class", kPriorityClassNames[i]}});
+  }
   page.one_gauge({"queue_uncached_tokens", "Prompt tokens not computed yet", ""},
                  static_cast<double>(load.waiting_prompt_tokens));
   page.one_gauge({"queue_oldest_wait_seconds", "Wait so far of the oldest waiting request", ""},
@@ -114,16 +41,19 @@ void write_load(Page& page, const EngineLoad& load) {
   page.family({"kv_cache_usage_ratio", "Share of the cache in use", ""}, MetricType::Gauge);
   page.gauge(usage(load.kv_blocks_total, load.kv_blocks_free), {{"pool", "full"}});
   if (load.state_slots_total > 0) {
-    page.gauge(usage(load.state_slots_total, load.state_slots_free), {{"pool", "state"}});
+    page.gauge(usage(load.state_slots_total, load.state_slots_free), {{"pool", kStatePool}});
   }
-  page.family({"kv_blocks", "Cache blocks (pool full) and state slots (pool state)", ""},
+  page.family({"kv_blocks",
+               "Cache blocks (pool full) and slots of recurrent state (pool linear-state)", ""},
               MetricType::Gauge);
-  const auto blocks = [&page](const std::string& pool, int64_t total, int64_t free) {
+  const auto blocks = [&page](std::string_view pool, int64_t total, int64_t free) {
     page.gauge(static_cast<double>(free), {{"pool", pool}, {"state", "free"}});
     page.gauge(static_cast<double>(total - free), {{"pool", pool}, {"state", "active"}});
   };
   blocks("full", load.kv_blocks_total, load.kv_blocks_free);
-  if (load.state_slots_total > 0) blocks("state", load.state_slots_total, load.state_slots_free);
+  if (load.state_slots_total > 0) blocks(kStatePool, load.state_slots_total, load.state_slots_free);
+  page.vllm_family("kv_cache_usage_perc", "Share of the cache in use", MetricType::Gauge);
+  page.gauge(usage(load.kv_blocks_total, load.kv_blocks_free));
 }
 
 void write_facts(Page& page, const ServedFacts& facts) {
@@ -133,41 +63,41 @@ void write_facts(Page& page, const ServedFacts& facts) {
   page.gauge(1, {{"block_size", block_tokens},
                  {"num_blocks", blocks},
                  {"num_gpu_blocks", blocks},  // vLLM's name for the same, whatever the device
-                 {"cache_dtype", facts.kv_type}});
+                 {"cache_dtype", facts.kv_type},
+                 {"policy", "full"}});  // every token is kept
+  const std::string context_tokens = std::to_string(facts.max_context_tokens);
+  const std::string weight_bytes = std::to_string(facts.weight_bytes);
   page.family({"model_info", "What is served", ""}, MetricType::Gauge);
   page.gauge(1, {{"architecture", facts.architecture},
                  {"backend", facts.backend},
-                 {"max_context_tokens", std::to_string(facts.max_context_tokens)},
-                 {"weight_bytes", std::to_string(facts.weight_bytes)}});
+                 {"max_context_tokens", context_tokens},
+                 {"weight_bytes", weight_bytes}});
 }
 
 void write_requests(Page& page, const Metrics& metrics) {
   page.family({"requests_total", "Ended calls that asked for an answer", ""}, MetricType::Counter);
   for (size_t method = 0; method < kAnswerMethodNames.size(); ++method) {
-    const std::string name(kAnswerMethodNames[method]);
+    const std::string_view name = kAnswerMethodNames[method];
     for (size_t reason = 0; reason < kFinishReasonNames.size(); ++reason) {
-      page.counter(static_cast<double>(metrics.finished[method][reason]),
-                   {{"method", name},
-                    {"code", "OK"},
-                    {"finish_reason", std::string(kFinishReasonNames[reason])}});
+      page.counter(
+          static_cast<double>(metrics.finished[method][reason]),
+          {{"method", name}, {"code", "OK"}, {"finish_reason", kFinishReasonNames[reason]}});
     }
     for (size_t code = 1; code < kCodeNames.size(); ++code) {
       if (kCodeNames[code].empty()) continue;
-      page.counter(
-          static_cast<double>(metrics.failed[method][code]),
-          {{"method", name}, {"code", std::string(kCodeNames[code])}, {"finish_reason", "none"}});
+      page.counter(static_cast<double>(metrics.failed[method][code]),
+                   {{"method", name}, {"code", kCodeNames[code]}, {"finish_reason", "none"}});
     }
   }
   page.family({"rejected_total", "Calls refused before the engine", ""}, MetricType::Counter);
   for (size_t i = 0; i < kRejectionReasons.size(); ++i) {
-    page.counter(static_cast<double>(metrics.rejected[i]),
-                 {{"reason", std::string(kRejectionReasons[i])}});
+    page.counter(static_cast<double>(metrics.rejected[i]), {{"reason", kRejectionReasons[i]}});
   }
   page.family({"cancelled_total", "Answers ended from outside, by what they were doing", ""},
               MetricType::Counter);
   constexpr std::array<std::string_view, 3> kPhases = {"queued", "prefill", "decode"};
   for (size_t i = 0; i < kPhases.size(); ++i) {
-    page.counter(static_cast<double>(metrics.cancelled[i]), {{"phase", std::string(kPhases[i])}});
+    page.counter(static_cast<double>(metrics.cancelled[i]), {{"phase", kPhases[i]}});
   }
 }
 
@@ -223,6 +153,53 @@ void write_latencies(Page& page, const Metrics& m) {
                      m.request_generation_tokens);
 }
 
+void write_rpcs(Page& page, const RpcTable& rpcs) {
+  const auto each = [&](const Page::Name& name, MetricType type, const auto& write) {
+    page.family(name, type);
+    for (size_t i = 0; i < kRpcs.size(); ++i) {
+      write(rpcs[i], Page::Labels{{"service", kRpcs[i].service}, {"method", kRpcs[i].method}});
+    }
+  };
+  each({"grpc_server_started_total", "Calls begun", ""}, MetricType::Counter,
+       [&](const RpcCounts& rpc, const auto& labels) { page.counter(rpc.started, labels); });
+  each({"grpc_server_received_bytes_total", "Messages of callers", ""}, MetricType::Counter,
+       [&](const RpcCounts& rpc, const auto& labels) { page.counter(rpc.received_bytes, labels); });
+  each({"grpc_server_sent_bytes_total", "Messages to callers", ""}, MetricType::Counter,
+       [&](const RpcCounts& rpc, const auto& labels) { page.counter(rpc.sent_bytes, labels); });
+  each({"grpc_server_open_calls", "Calls begun and not ended", ""}, MetricType::Gauge,
+       [&](const RpcCounts& rpc, const auto& labels) {
+         page.gauge(static_cast<double>(rpc.open), labels);
+       });
+  page.family({"grpc_server_handled_total", "Calls ended, by code", ""}, MetricType::Counter);
+  for (size_t i = 0; i < kRpcs.size(); ++i) {
+    for (size_t code = 0; code < kCodeNames.size(); ++code) {
+      const uint64_t count = rpcs[i].handled[code];
+      if (count == 0 && !may_end_with(kRpcs[i].kind, static_cast<Code>(code))) continue;
+      page.counter(
+          count,
+          {{"service", kRpcs[i].service}, {"method", kRpcs[i].method}, {"code", kCodeNames[code]}});
+    }
+  }
+}
+
+// Only of what this node was told to use.
+void write_credentials(Page& page, const Metrics& metrics, const CredentialsInUse& in_use) {
+  if (in_use.certificate) {
+    page.one_gauge({"tls_certificate_not_after_timestamp_seconds",
+                    "When the first certificate of those in use expires, Unix time", ""},
+                   metrics.certificate_not_after_unix_seconds);
+  }
+  if (!in_use.certificate && !in_use.tokens) return;
+  page.family({"credential_reloads_total", "Changed files read again, by what came of it", ""},
+              MetricType::Counter);
+  for (size_t file = 0; file < kReloadedFileNames.size(); ++file) {
+    for (size_t outcome = 0; outcome < kReloadNames.size(); ++outcome) {
+      page.counter(metrics.reloads[file][outcome],
+                   {{"file", kReloadedFileNames[file]}, {"outcome", kReloadNames[outcome]}});
+    }
+  }
+}
+
 void write_steps(Page& page, const Metrics& metrics) {
   page.family({"step_seconds", "Duration of engine steps", ""}, MetricType::Histogram);
   page.histogram(metrics.prefill_step, {{"kind", "prefill"}});
@@ -243,13 +220,13 @@ void write_node(Page& page, const Metrics& metrics, NodeState state) {
                    static_cast<double>(metrics.coalesced_deltas));
   page.family({"node_state", "1 for the state the node is in", ""}, MetricType::Gauge);
   for (size_t i = 0; i < kNodeStateNames.size(); ++i) {
-    page.gauge(static_cast<size_t>(state) == i ? 1 : 0,
-               {{"state", std::string(kNodeStateNames[i])}});
+    page.gauge(static_cast<size_t>(state) == i ? 1 : 0, {{"state", kNodeStateNames[i]}});
   }
   page.family({"startup_seconds", "What starting took, by phase", ""}, MetricType::Gauge);
   page.gauge(metrics.load_seconds, {{"phase", "load"}});
+  page.gauge(metrics.warm_up_seconds, {{"phase", "warm_up"}});
   page.family({"build_info", "What is running", ""}, MetricType::Gauge);
-  page.gauge(1, {{"version", std::string(kVersion)}});
+  page.gauge(1, {{"version", kVersion}});
 }
 
 }  // namespace
@@ -259,20 +236,19 @@ MetricsPage::MetricsPage(const Metrics& metrics, Sources sources)
 
 std::vector<MetricFamily> MetricsPage::Collect() const {
   Page page(sources_.model_name, sources_.vllm_names);
-  if (const auto load = sources_.load()) {
-    write_load(page, *load);
-    if (sources_.vllm_names) {
-      page.vllm_family("kv_cache_usage_perc", "Share of the cache in use", MetricType::Gauge);
-      page.gauge(usage(load->kv_blocks_total, load->kv_blocks_free));
-    }
-  }
+  page.one_gauge({"requests_in_flight",
+                  "Requests accepted and not ended, counted where they are accepted", ""},
+                 sources_.in_flight());
+  if (const auto load = sources_.load()) write_load(page, *load);
   if (const auto facts = sources_.facts()) write_facts(page, *facts);
   write_requests(page, metrics_);
-  if (sources_.vllm_names) write_vllm_success(page, metrics_);
+  write_vllm_success(page, metrics_);
   write_tokens(page, metrics_);
   write_latencies(page, metrics_);
+  write_rpcs(page, metrics_.rpcs);
   write_steps(page, metrics_);
   write_node(page, metrics_, sources_.state());
+  write_credentials(page, metrics_, sources_.credentials);
   return page.take();
 }
 

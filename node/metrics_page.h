@@ -27,12 +27,20 @@ struct ServedFacts {
   std::string kv_type;
 };
 
+// What of it has files that are read again.
+struct CredentialsInUse {
+  bool certificate = false;
+  bool tokens = false;
+};
+
 class MetricsPage final : public prometheus::Collectable {
  public:
   struct Sources {
     std::string model_name;
     bool vllm_names = true;
+    CredentialsInUse credentials;
     std::function<NodeState()> state;
+    std::function<int()> in_flight;  // at admission
     // Nothing while the node starts.
     std::function<std::optional<EngineLoad>()> load;
     std::function<std::optional<ServedFacts>()> facts;

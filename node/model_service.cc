@@ -33,7 +33,7 @@ class ModelServiceOfNode final : public RawService {
                                        const grpc::ByteBuffer* request,
                                        grpc::ByteBuffer* response) override {
     return answer_now<v1::ListModelsRequest>(
-        {*context, *request, *response},
+        {node_, Rpc::kListModels, *context, *request, *response},
         [this](const v1::ListModelsRequest&) -> Result<v1::ListModelsResponse> {
           const Serving* serving = node_.serving();
           if (serving == nullptr) return Node::starting();
@@ -47,7 +47,7 @@ class ModelServiceOfNode final : public RawService {
                                      const grpc::ByteBuffer* request,
                                      grpc::ByteBuffer* response) override {
     return answer_now<v1::GetModelRequest>(
-        {*context, *request, *response},
+        {node_, Rpc::kGetModel, *context, *request, *response},
         [this](const v1::GetModelRequest& ask) -> Result<v1::GetModelResponse> {
           const Serving* serving = node_.serving();
           if (serving == nullptr) return Node::starting();

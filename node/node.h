@@ -8,17 +8,19 @@
 
 #include "node/config.h"
 #include "node/courier.h"
+#include "node/gate.h"
+#include "node/load_report.h"
 #include "node/log.h"
 #include "node/metrics.h"
 #include "node/serving.h"
 
 namespace switchyard {
 
-// An engine that has had work since `busy_since` and made no step for `limit`.
-bool makes_no_progress(const EngineLoad& load,
-                       std::optional<TimePoint> busy_since,
-                       TimePoint now,
-                       Duration limit);
+// For how long an engine that has had work since `busy_since` has shown no sign of life; zero
+// while it has none.
+Duration without_progress(const EngineLoad& load,
+                          std::optional<TimePoint> busy_since,
+                          TimePoint now);
 
 // Any thread.
 class Node {
@@ -33,6 +35,10 @@ class Node {
   [[nodiscard]] Log& log() { return log_; }
   [[nodiscard]] Metrics& metrics() { return metrics_; }
   [[nodiscard]] Courier& courier() { return courier_; }
+  [[nodiscard]] Gate& gate() { return gate_; }
+  [[nodiscard]] const LoadReporter& load_reporter() const { return load_reporter_; }
+  // One caller at a time, now and then. Does nothing while the node starts.
+  void refresh_load_report();
   [[nodiscard]] std::chrono::system_clock::time_point started_at() const { return started_at_; }
 
   // Once.
@@ -54,6 +60,8 @@ class Node {
   Log& log_;
   const std::chrono::system_clock::time_point started_at_ = std::chrono::system_clock::now();
   Metrics metrics_;
+  Gate gate_;
+  LoadReporter load_reporter_;
   Courier courier_;                   // outlives the engine, which wakes it
   std::unique_ptr<Serving> serving_;  // set by publish() before published_
   std::atomic<Serving*> published_{nullptr};

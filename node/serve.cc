@@ -24,6 +24,10 @@ using std::chrono::milliseconds;
 constexpr Duration kEndLimit = std::chrono::seconds(5);
 constexpr milliseconds kCloseLimit{1000};
 constexpr milliseconds kPollInterval{20};
+// A call that reaches a connection while gRPC closes it ends with CANCELLED, without a word of
+// where to go. So the listener refuses until nobody has called for a while, though not for ever.
+constexpr Duration kQuiet = milliseconds(200);
+constexpr Duration kQuietLimit = std::chrono::seconds(2);
 
 std::optional<std::string> environment(const std::string& name) {
   const char* value = std::getenv(name.c_str());
@@ -41,11 +45,24 @@ bool wait_for_calls(Node& node, Duration limit) {
   return true;
 }
 
+void wait_for_quiet(Node& node) {
+  const auto now = [&node] { return node.clock().now(); };
+  const TimePoint deadline = now() + kQuietLimit;
+  TimePoint quiet_since = now();
+  uint64_t begun = calls_begun(node.metrics().rpcs);
+  while (now() - quiet_since < kQuiet && now() < deadline) {
+    std::this_thread::sleep_for(kPollInterval);
+    const uint64_t begun_now = calls_begun(node.metrics().rpcs);
+    if (begun_now != begun) quiet_since = now();
+    begun = begun_now;
+  }
+}
+
 void drain(Node& node, Server& server) {
   node.log().info("drain", {{"open_calls", node.courier().open_calls()},
                             {"limit", format_duration(node.config().drain_limit)}});
   node.drain();
-  server.refresh_health();
+  server.refresh();
   if (!wait_for_calls(node, node.config().drain_limit)) {
     node.log().warn("drain limit passed", {{"open_calls", node.courier().open_calls()}});
     node.cancel_all(Status::busy(Code::kUnavailable, "DRAINING", milliseconds(1000),
@@ -56,6 +73,7 @@ void drain(Node& node, Server& server) {
       std::_Exit(1);
     }
   }
+  wait_for_quiet(node);
   server.stop(kCloseLimit);
   node.log().info("stopped");
 }
@@ -98,7 +116,7 @@ int serve(const Config& config) {
                       {"seconds", node.metrics().load_seconds.load()}});
   node.publish(std::move(*serving));
   loaded = true;
-  (*server)->refresh_health();
+  (*server)->refresh();
   std::printf("switchyard-node ready grpc=%s metrics=%s admin=%s\n",
               (*server)->grpc_address().c_str(), (*server)->metrics_address().c_str(),
               (*server)->admin_address().c_str());

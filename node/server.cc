@@ -1,5 +1,6 @@
 #include "node/server.h"
 
+#include <grpcpp/ext/channelz_service_plugin.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/impl/server_builder_option.h>
 #include <grpcpp/server.h>
@@ -11,39 +12,47 @@
 
 #include "node/admin_service.h"
 #include "node/chat_service.h"
+#include "node/credentials.h"
 #include "node/generation_service.h"
 #include "node/health.h"
 #include "node/metrics_page.h"
 #include "node/model_service.h"
 #include "node/node.h"
+#include "node/orca_service.h"
 #include "node/telemetry_service.h"
 
 namespace switchyard {
 namespace {
 
-constexpr auto kWatchInterval = std::chrono::milliseconds(100);
+constexpr auto kWatchInterval = std::chrono::milliseconds(50);
 constexpr int kMaxConcurrentStreams = 4096;  // admission refuses long before, and says why
-constexpr int kMinClientPingMilliseconds = 10'000;
+// Clients are told to ping each 10 s at most. One that pings ten times a second, as some do, is no
+// reason to break its streams; one that pings faster still is.
+constexpr int kMinClientPingMilliseconds = 50;
 constexpr int kKeepaliveMilliseconds = 60'000;
 constexpr int kKeepaliveTimeoutMilliseconds = 20'000;
 
-// Reflection for this server, if it is wanted. The library puts it into every server by itself,
-// just by being linked.
-class ReflectionIf final : public grpc::ServerBuilderOption {
+// Which of the library's services this server gets. Linked, they put themselves into every one.
+class LibraryServices final : public grpc::ServerBuilderOption {
  public:
-  explicit ReflectionIf(bool wanted) : wanted_(wanted) {}
+  struct Wanted {
+    bool reflection = false;
+    bool channelz = false;
+  };
+  explicit LibraryServices(Wanted wanted) : wanted_(wanted) {}
 
   void UpdateArguments(grpc::ChannelArguments* /*arguments*/) override {}
   void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
-    std::erase_if(*plugins, [](const std::unique_ptr<grpc::ServerBuilderPlugin>& plugin) {
-      return dynamic_cast<const Plugin*>(plugin.get()) != nullptr;
+    std::erase_if(*plugins, [this](const std::unique_ptr<grpc::ServerBuilderPlugin>& plugin) {
+      if (plugin->name() == "channelz_service") return !wanted_.channelz;
+      return dynamic_cast<const Reflection*>(plugin.get()) != nullptr;
     });
-    if (wanted_) plugins->push_back(std::make_unique<Plugin>());
+    if (wanted_.reflection) plugins->push_back(std::make_unique<Reflection>());
   }
 
  private:
-  using Plugin = grpc::reflection::ProtoServerReflectionPlugin;
-  const bool wanted_;
+  using Reflection = grpc::reflection::ProtoServerReflectionPlugin;
+  const Wanted wanted_;
 };
 
 int milliseconds(Duration duration) {
@@ -58,6 +67,7 @@ void set_limits(grpc::ServerBuilder& builder, const Config& config) {
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxConcurrentStreams);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinClientPingMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 1);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMilliseconds);
@@ -76,40 +86,49 @@ Status cannot_listen(const std::string& flag, const std::string& address) {
                 "; is the port in use, or the host not ours?");
 }
 
-std::vector<std::string> names_of(const std::vector<std::string_view>& stems) {
-  std::vector<std::string> names;
-  names.reserve(stems.size());
-  for (const std::string_view stem : stems) names.push_back("switchyard.v1." + std::string(stem));
-  return names;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Server>> Server::start(Node& node) {
+  grpc::channelz::experimental::InitChannelzService();  // of servers built from now on
   std::unique_ptr<Server> server(new Server(node));
   const NodeState state = node.state();
   server->told_ = state;
+
+  Result<std::unique_ptr<Credentials>> credentials =
+      Credentials::load(node.config(), {node.gate(), node.log(), node.metrics()});
+  if (!credentials.ok()) return credentials.status();
+  server->credentials_ = std::move(*credentials);
 
   Listener& open = server->public_;
   open.services.push_back(make_generation_service(node));
   open.services.push_back(make_chat_service(node));
   open.services.push_back(make_model_service(node));
   open.services.push_back(make_telemetry_service(node));
-  open.health = std::make_unique<HealthService>(
-      names_of({"GenerationService", "ChatService", "ModelService", "TelemetryService"}), state);
+  std::vector<std::string_view> names = {kGenerationService, kChatService, kModelService,
+                                         kTelemetryService};
+  RpcTable& rpcs = node.metrics().rpcs;
+  auto orca = std::make_unique<OrcaService>(node.load_reporter(), rpcs, node.clock());
+  server->orca_ = orca.get();
+  open.services.push_back(std::move(orca));
+  names.push_back(kOrcaService);
+  open.health = std::make_unique<HealthService>(rpcs, names, state);
 
-  // Health is here too, so that probes need not go through the public listener.
+  // Health is here too, so that probes need not go through the public listener: kubelet's cannot do
+  // TLS.
   Listener& admin = server->admin_;
   admin.services.push_back(make_admin_service(node));
-  admin.health =
-      std::make_unique<HealthService>(names_of({"GenerationService", "ChatService", "ModelService",
-                                                "TelemetryService", "AdminService"}),
-                                      state);
+  names.push_back(kAdminService);
+  admin.health = std::make_unique<HealthService>(rpcs, names, state);
 
-  if (Status status = server->listen(open, "--listen", node.config().listen); !status.ok()) {
+  std::shared_ptr<grpc::ServerCredentials> plain = grpc::InsecureServerCredentials();
+  std::shared_ptr<grpc::ServerCredentials> secure = server->credentials_->tls();
+  if (Status status = server->listen(
+          open, {"--listen", node.config().listen, secure != nullptr ? secure : plain});
+      !status.ok()) {
     return status;
   }
-  if (Status status = server->listen(admin, "--admin", node.config().admin); !status.ok()) {
+  if (Status status = server->listen(admin, {"--admin", node.config().admin, plain});
+      !status.ok()) {
     return status;
   }
   if (Status status = server->expose_metrics(); !status.ok()) return status;
@@ -117,17 +136,18 @@ Result<std::unique_ptr<Server>> Server::start(Node& node) {
   return server;
 }
 
-Status Server::listen(Listener& listener, const std::string& flag, const std::string& address) {
+Status Server::listen(Listener& listener, const ListenAt& at) {
   grpc::ServerBuilder builder;
   int port = 0;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  builder.AddListeningPort(at.address, at.credentials, &port);
   set_limits(builder, node_.config());
-  builder.SetOption(std::make_unique<ReflectionIf>(node_.config().reflection));
+  builder.SetOption(std::make_unique<LibraryServices>(LibraryServices::Wanted{
+      .reflection = node_.config().reflection, .channelz = &listener == &admin_}));
   for (const auto& service : listener.services) builder.RegisterService(service.get());
   builder.RegisterService(listener.health.get());
   listener.server = builder.BuildAndStart();
-  if (listener.server == nullptr || port == 0) return cannot_listen(flag, address);
-  listener.address = with_port(address, port);
+  if (listener.server == nullptr || port == 0) return cannot_listen(at.flag, at.address);
+  listener.address = with_port(at.address, port);
   return {};
 }
 
@@ -136,6 +156,10 @@ Status Server::expose_metrics() {
     const Serving* serving = node.serving();
     if (serving == nullptr) return std::nullopt;
     return serving->engine->load();
+  };
+  const auto in_flight = [&node = node_] {
+    const Serving* serving = node.serving();
+    return serving == nullptr ? 0 : serving->admission.in_flight();
   };
   const auto facts = [&node = node_]() -> std::optional<ServedFacts> {
     const Serving* serving = node.serving();
@@ -150,11 +174,15 @@ Status Server::expose_metrics() {
                        .kv_type = std::string(name_of(engine.options().kv_type))};
   };
   page_ = std::make_shared<MetricsPage>(
-      node_.metrics(), MetricsPage::Sources{.model_name = node_.config().model_name,
-                                            .vllm_names = node_.config().vllm_metrics,
-                                            .state = [&node = node_] { return node.state(); },
-                                            .load = load,
-                                            .facts = facts});
+      node_.metrics(),
+      MetricsPage::Sources{.model_name = node_.config().model_name,
+                           .vllm_names = node_.config().vllm_metrics,
+                           .credentials = {.certificate = !node_.config().tls_cert.empty(),
+                                           .tokens = !node_.config().tokens_file.empty()},
+                           .state = [&node = node_] { return node.state(); },
+                           .in_flight = in_flight,
+                           .load = load,
+                           .facts = facts});
   const std::string& address = node_.config().metrics;
   try {
     // Connections that say nothing hold one of few threads, and not for long.
@@ -174,9 +202,10 @@ Server::Server(Node& node) : node_(node) {}
 
 Server::~Server() { stop(std::chrono::milliseconds(0)); }
 
-void Server::refresh_health() {
+void Server::refresh() {
   const NodeState state = node_.state();
   std::lock_guard lock(mutex_);
+  node_.refresh_load_report();
   if (state == told_) return;
   told_ = state;
   node_.log().info("state", {{"now", kNodeStateNames[static_cast<size_t>(state)]}});
@@ -186,7 +215,8 @@ void Server::refresh_health() {
 
 void Server::watch() {
   while (true) {
-    refresh_health();
+    refresh();
+    orca_->tick();
     std::unique_lock lock(mutex_);
     if (stop_watching_.wait_for(lock, kWatchInterval, [this] { return stopping_; })) return;
   }
@@ -202,6 +232,7 @@ void Server::stop(std::chrono::milliseconds grace) {
   for (Listener* listener : {&public_, &admin_}) {
     if (listener->health != nullptr) listener->health->end_watches();
   }
+  if (orca_ != nullptr) orca_->end_streams();
   const auto deadline = std::chrono::system_clock::now() + grace;
   for (Listener* listener : {&public_, &admin_}) {
     if (listener->server != nullptr) listener->server->Shutdown(deadline);

@@ -15,6 +15,7 @@
 
 namespace grpc {
 class Server;
+class ServerCredentials;
 class Service;
 }  // namespace grpc
 namespace prometheus {
@@ -23,9 +24,11 @@ class Exposer;
 
 namespace switchyard {
 
+class Credentials;
 class HealthService;
 class MetricsPage;
 class Node;
+class OrcaService;
 
 class Server {
  public:
@@ -39,8 +42,8 @@ class Server {
   [[nodiscard]] const std::string& admin_address() const { return admin_.address; }
   [[nodiscard]] const std::string& metrics_address() const { return metrics_address_; }
 
-  // Health learns the node's state now instead of at the watchdog's next look.
-  void refresh_health();
+  // Health and the load report learn the node's state now instead of at the watchdog's next look.
+  void refresh();
 
   // No new calls; ends health streams; calls still open after `grace` are cut. Once.
   void stop(std::chrono::milliseconds grace);
@@ -54,12 +57,19 @@ class Server {
   };
 
   explicit Server(Node& node);
-  Status listen(Listener& listener, const std::string& flag, const std::string& address);
+  struct ListenAt {
+    std::string flag;
+    std::string address;
+    std::shared_ptr<grpc::ServerCredentials> credentials;
+  };
+  Status listen(Listener& listener, const ListenAt& at);
   Status expose_metrics();
   void watch();
 
   Node& node_;
+  std::unique_ptr<Credentials> credentials_;  // outlives the listeners
   Listener public_, admin_;
+  OrcaService* orca_ = nullptr;  // one of public_'s services
   std::shared_ptr<MetricsPage> page_;
   std::unique_ptr<prometheus::Exposer> exposer_;
   std::string metrics_address_;

@@ -3,8 +3,6 @@
 #include <random>
 #include <utility>
 
-#include "kernels/make_backend.h"
-
 namespace switchyard {
 namespace {
 
@@ -29,10 +27,16 @@ uint64_t draw_process_seed() {
 Result<std::unique_ptr<Serving>> Serving::load(const Config& config,
                                                const Clock& clock,
                                                Metrics& metrics) {
-  const TimePoint began = clock.now();
   MadeBackend made = make_backend(config.backend, BackendOptions{.threads = config.threads});
   if (made.backend == nullptr) return Status::invalid("--backend", made.message);
+  return load_on(std::move(made), config, clock, metrics);
+}
 
+Result<std::unique_ptr<Serving>> Serving::load_on(MadeBackend made,
+                                                  const Config& config,
+                                                  const Clock& clock,
+                                                  Metrics& metrics) {
+  const TimePoint began = clock.now();
   ModelSource source{.folder = config.model, .plan = config.weight_plan};
   if (config.random_weights_seed) {
     source.weights = WeightOrigin::kRandom;
@@ -54,7 +58,9 @@ Result<std::unique_ptr<Serving>> Serving::load(const Config& config,
                                .queue_tokens = config.max_queue_tokens,
                                .queue_age = config.max_queue_age};
   const Engine* loaded = engine->get();
-  metrics.load_seconds = seconds(clock.now() - began);
+  const Duration warm_up = loaded->warm_up_took();
+  metrics.load_seconds = seconds(clock.now() - began - warm_up);
+  metrics.warm_up_seconds = seconds(warm_up);
   return std::unique_ptr<Serving>(new Serving{
       .backend_message = std::move(made.message),
       .backend = std::move(made.backend),

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "kernels/make_backend.h"
 #include "node/admission.h"
 #include "node/config.h"
 #include "node/metrics.h"
@@ -14,10 +15,16 @@
 namespace switchyard {
 
 struct Serving {
-  // Loads the model and starts the engine; slow. `clock` and `metrics` must outlive it.
+  // Makes the backend that `config` names and loads the model on it; slow. `clock` and `metrics`
+  // must outlive it.
   static Result<std::unique_ptr<Serving>> load(const Config& config,
                                                const Clock& clock,
                                                Metrics& metrics);
+  // The same on this backend.
+  static Result<std::unique_ptr<Serving>> load_on(MadeBackend made,
+                                                  const Config& config,
+                                                  const Clock& clock,
+                                                  Metrics& metrics);
 
   std::string backend_message;       // which one was chosen and why
   std::unique_ptr<Backend> backend;  // outlives the engine

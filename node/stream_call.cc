@@ -2,14 +2,12 @@
 
 #include <utility>
 
-#include "node/convert_status.h"
-
 namespace switchyard {
 
 StreamCall* StreamCall::start(AnswerCallParts parts, const QuestionReader& read) {
   auto* call = new StreamCall(parts);
   const Status status = call->begin(read);
-  if (!status.ok()) call->Finish(to_grpc(status, parts.context));
+  if (!status.ok()) call->Finish(call->seal(status));
   return call;
 }
 
@@ -17,6 +15,7 @@ void StreamCall::advance() {
   Move move = next_move();
   if (move.write) {
     on_write_begin();
+    on_sent(written_.Length());
     if (move.finish) {
       StartWriteAndFinish(&written_, grpc::WriteOptions(), std::move(*move.finish));
     } else {
@@ -48,7 +47,7 @@ bool StreamCall::fetch() {
   Outbox::Item item = take();
   if (std::holds_alternative<std::monostate>(item)) return false;
   const auto* end = std::get_if<EndOfAnswer>(&item);
-  if (end != nullptr) final_ = to_grpc(end->status, context());
+  if (end != nullptr) final_ = seal(end->status);
   if (broken_ || (end != nullptr && !end->status.ok())) return true;
 
   if (!std::exchange(head_sent_, true)) backlog_.push_back(format().started(head()));

@@ -20,6 +20,8 @@ v1::NodeState state_of(NodeState state) {
       return v1::NODE_STATE_READY;
     case NodeState::kDraining:
       return v1::NODE_STATE_DRAINING;
+    case NodeState::kStalled:
+      return v1::NODE_STATE_STALLED;
     case NodeState::kFailed:
       return v1::NODE_STATE_FAILED;
   }
@@ -64,7 +66,7 @@ class TelemetryServiceOfNode final : public RawService {
                                         const grpc::ByteBuffer* request,
                                         grpc::ByteBuffer* response) override {
     return answer_now<v1::GetNodeInfoRequest>(
-        {*context, *request, *response},
+        {node_, Rpc::kGetNodeInfo, *context, *request, *response},
         [this](const v1::GetNodeInfoRequest&) -> Result<v1::GetNodeInfoResponse> {
           const Serving* serving = node_.serving();
           if (serving == nullptr) return Node::starting();
@@ -87,7 +89,7 @@ class TelemetryServiceOfNode final : public RawService {
                                     const grpc::ByteBuffer* request,
                                     grpc::ByteBuffer* response) override {
     return answer_now<v1::GetLoadRequest>(
-        {*context, *request, *response},
+        {node_, Rpc::kGetLoad, *context, *request, *response},
         [this](const v1::GetLoadRequest&) -> Result<v1::GetLoadResponse> {
           v1::GetLoadResponse answer;
           answer.set_state(state_of(node_.state()));

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "node/convert_status.h"
-
 namespace switchyard {
 
 UnaryCall* UnaryCall::start(AnswerCallParts parts,
@@ -11,7 +9,7 @@ UnaryCall* UnaryCall::start(AnswerCallParts parts,
                             grpc::ByteBuffer& response) {
   auto* call = new UnaryCall(parts, response);
   const Status status = call->begin(read);
-  if (!status.ok()) call->Finish(to_grpc(status, parts.context));
+  if (!status.ok()) call->Finish(call->seal(status));
   return call;
 }
 
@@ -31,7 +29,10 @@ std::optional<EndOfAnswer> UnaryCall::gather() {
 }
 
 void UnaryCall::advance() {
-  if (const std::optional<EndOfAnswer> end = gather()) Finish(to_grpc(end->status, context()));
+  const std::optional<EndOfAnswer> end = gather();
+  if (!end) return;
+  if (end->status.ok()) on_sent(response_.Length());
+  Finish(seal(end->status));
 }
 
 void UnaryCall::OnDone() {

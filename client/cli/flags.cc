@@ -1,8 +1,46 @@
 #include "client/cli/flags.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 
 namespace switchyard {
+
+namespace {
+
+constexpr const char* kTokenVariable = "SWITCHYARD_TOKEN";
+constexpr size_t kMostFileBytes = size_t{1} << 20;
+
+std::string read_file(const std::string& flag, const std::string& path) {
+  std::error_code error;
+  std::ifstream file;
+  if (!std::filesystem::is_directory(path, error)) file.open(path, std::ios::binary);
+  if (!file.is_open()) throw CLI::ValidationError(flag, "cannot read " + path);
+  std::string contents(kMostFileBytes + 1, '\0');
+  file.read(contents.data(), static_cast<std::streamsize>(contents.size()));
+  contents.resize(static_cast<size_t>(file.gcount()));
+  if (contents.empty()) throw CLI::ValidationError(flag, path + " is empty");
+  if (contents.size() > kMostFileBytes) throw CLI::ValidationError(flag, path + " is over 1 MiB");
+  return contents;
+}
+
+// The only word of `text`: it goes into a header as it is.
+std::string read_token(const std::string& source, const std::string& text) {
+  constexpr const char* kBlanks = " \t\r\n";
+  const size_t begin = text.find_first_not_of(kBlanks);
+  if (begin == std::string::npos) throw CLI::ValidationError(source, "holds no token");
+  const size_t end = text.find_last_not_of(kBlanks) + 1;
+  std::string token = text.substr(begin, end - begin);
+  const auto is_visible = [](char c) { return c > 0x20 && c < 0x7f; };
+  if (!std::ranges::all_of(token, is_visible)) {
+    throw CLI::ValidationError(source, "holds more than one word of ASCII");
+  }
+  return token;
+}
+
+}  // namespace
 
 void NodeFlags::add_to(CLI::App& command) {
   command.add_option("--node", channel.target, "Address of the node, host:port")
@@ -13,6 +51,57 @@ void NodeFlags::add_to(CLI::App& command) {
       .add_option("--timeout", timeout_seconds,
                   "Give up on an answer after this many seconds (default: never)")
       ->check(CLI::Range(0.001, kLongestSeconds));
+  add_security_to(command);
+}
+
+void NodeFlags::add_security_to(CLI::App& command) {
+  CLI::Option* tls = command.add_flag("--tls", tls_, "Speak TLS with the node");
+  const auto pem = [&](const std::string& flag, std::string& out, const std::string& what) {
+    return command
+        .add_option_function<std::string>(
+            flag, [flag, &out](const std::string& path) { out = read_file(flag, path); }, what)
+        ->type_name("FILE")
+        ->needs(tls);
+  };
+  pem("--tls-ca", tls_options_.authorities,
+      "PEM file: who vouches for the node (default: whom this system trusts)");
+  CLI::Option* certificate =
+      pem("--tls-cert", tls_options_.certificate, "PEM file: this client's certificate");
+  CLI::Option* key = pem("--tls-key", tls_options_.key, "PEM file: its key");
+  certificate->needs(key);
+  key->needs(certificate);
+  command
+      .add_option("--tls-server-name", tls_options_.server_name,
+                  "What the node's certificate says it is (default: the host of --node)")
+      ->needs(tls);
+  command
+      .add_option_function<std::string>(
+          "--token-file",
+          [this](const std::string& path) {
+            channel.token = read_token("--token-file", read_file("--token-file", path));
+          },
+          "File with the token that every call carries (default: $SWITCHYARD_TOKEN)")
+      ->type_name("FILE");
+  command.add_flag("--send-token-in-the-clear", send_token_in_the_clear_,
+                   "Also without --tls to another machine, where whoever listens can read it");
+  command.parse_complete_callback([this] {
+    if (channel.token.empty()) {
+      const char* token = std::getenv(kTokenVariable);
+      if (token != nullptr && *token != '\0') channel.token = read_token(kTokenVariable, token);
+    }
+    if (tls_) channel.tls = tls_options_;
+    check_security();
+  });
+}
+
+void NodeFlags::check_security() const {
+  if (channel.token.empty() || channel.tls || send_token_in_the_clear_ ||
+      is_loopback(channel.target)) {
+    return;
+  }
+  throw CLI::ValidationError("--node", channel.target +
+                                           " is another machine, and without --tls whoever listens "
+                                           "can read the token; --send-token-in-the-clear does it");
 }
 
 CallOptions NodeFlags::call_options() const {

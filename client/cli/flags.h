@@ -18,8 +18,18 @@ struct NodeFlags {
   ChannelOptions channel;
   std::optional<double> timeout_seconds;
 
+  // Reads the files that flags name while the command line is parsed: what is wrong with them is
+  // wrong with the command line. This must outlive the parsing where it is.
   void add_to(CLI::App& command);
   [[nodiscard]] CallOptions call_options() const;
+
+ private:
+  void add_security_to(CLI::App& command);
+  void check_security() const;
+
+  bool tls_ = false;
+  TlsOptions tls_options_;
+  bool send_token_in_the_clear_ = false;
 };
 
 struct AnswerFlags {

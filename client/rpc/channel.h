@@ -6,19 +6,33 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace switchyard {
 
+// All PEM, not names of files.
+struct TlsOptions {
+  std::string authorities = {};  // who vouches for the node; empty: whom this system trusts
+  std::string certificate = {};  // of this client, with its key; both empty: it shows none
+  std::string key = {};
+  std::string server_name = {};  // what the node's certificate must say; empty: the target's host
+};
+
 struct ChannelOptions {
   std::string target = "127.0.0.1:50051";  // host:port, or any name that gRPC resolves
-  // A dead node is noticed within interval + timeout, even while it computes in silence. A node
-  // accepts pings every 10 s and no faster.
+  std::optional<TlsOptions> tls = {};      // unset: plaintext
+  std::string token = {};                  // sent with every call of the channel; empty: none
+  // A dead node is noticed within interval + timeout, even while it computes in silence.
   std::chrono::milliseconds keepalive_interval{30'000};
   std::chrono::milliseconds keepalive_timeout{20'000};
   int max_message_bytes = 64 << 20;  // each way; the node's own default
 };
 
+// A token goes over plaintext as well as over TLS: is_loopback() tells where that is harmless.
 std::shared_ptr<grpc::Channel> open_channel(const ChannelOptions& options);
+
+// Whether a target is of this machine alone: localhost, 127.0.0.0/8, [::1] or a Unix socket.
+bool is_loopback(const std::string& target);
 
 }  // namespace switchyard

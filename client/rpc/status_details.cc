@@ -36,6 +36,9 @@ std::string headline(const grpc::Status& status, std::string_view target) {
       return "cancelled";
     case grpc::StatusCode::ABORTED:
       return node + " ended the request early";
+    case grpc::StatusCode::UNAUTHENTICATED:
+    case grpc::StatusCode::PERMISSION_DENIED:
+      return node + " did not let the call in";
     case grpc::StatusCode::UNIMPLEMENTED:
       return node + " cannot do this";
     default:

@@ -91,7 +91,10 @@ void Model::forward(const ModelStep& step) const {
   const Tensor hidden = take_hidden(step.scratch, shape_of(step));  // [T, H]
   step.backend.embed({.out = hidden, .table = embedding_, .previous = step.previous_tokens}, batch);
 
-  for (const DecoderLayer& layer : layers_) layer.forward(step, hidden);
+  for (const DecoderLayer& layer : layers_) {
+    layer.forward(step, hidden);
+    if (step.on_layer) step.on_layer();
+  }
 
   if (batch.num_logits > 0) {
     NormedInput input =

@@ -23,6 +23,8 @@ struct ModelStep {
   const int32_t* previous_tokens = nullptr;  // [rows] of the last step; may be null if none is used
   Tensor logits;                             // [L, V] f32; not touched when L is 0
   RoutingObserver on_routing = {};
+  // Called when a layer has been computed, or on a backend that does that later, enqueued.
+  std::function<void()> on_layer = {};
 };
 
 // What decides the size of a step's intermediate tensors.

@@ -110,7 +110,8 @@ struct RequestLimits {
 
 struct RequestFields {
   RequestId id{};
-  std::string label;  // the caller's name for it; logged, listed, never a key
+  std::string label;   // the caller's name for it; logged, listed, never a key
+  std::string tenant;  // who the caller is; the same
   std::vector<int32_t> prompt;
   SamplingParameters sampling;
   StopCondition stop;

@@ -57,21 +57,21 @@ void ModelRunner::warm_up() {
   for (const int rows : graphs_.buckets()) {
     const HostBatch host = builder_.build({}, {.tokens = rows, .rows = rows, .logits = rows});
     upload(host);
-    graphs_.run(backend_, host.counts, [&] { compute(host); });
+    graphs_.run(backend_, host.counts, [&] { compute(host, {}); });
   }
   backend_.synchronize();
 }
 
-void ModelRunner::launch(const StepPlan& plan) {
+void ModelRunner::launch(const StepPlan& plan, const std::function<void()>& on_layer) {
   const PaddedCounts exact = exact_counts(plan);
   CHECK(exact.tokens > 0);
   const std::optional<PaddedCounts> bucket = graphs_.bucket_for(exact);
   const HostBatch host = builder_.build(plan, bucket.value_or(exact));
   upload(host);
   if (bucket) {
-    graphs_.run(backend_, *bucket, [&] { compute(host); });
+    graphs_.run(backend_, *bucket, [&] { compute(host, {}); });
   } else {
-    compute(host);
+    compute(host, on_layer);
   }
   sampler_.bring(exact.logits, host.wanted);
 }
@@ -83,7 +83,7 @@ void ModelRunner::upload(const HostBatch& host) {
 }
 
 // Enqueues ops alone, and from the batch's counts and fixed addresses alone: a graph may keep them.
-void ModelRunner::compute(const HostBatch& host) {
+void ModelRunner::compute(const HostBatch& host, const std::function<void()>& on_layer) {
   const RaggedBatch batch = host.on(memory_.batch.data());
   const Tensor logits(memory_.logits.data(), DType::kF32,
                       {host.counts.logits, model_.config().vocab_size});
@@ -93,7 +93,8 @@ void ModelRunner::compute(const HostBatch& host) {
                   .scratch = scratch_,
                   .previous_tokens = sampler_.tokens(),
                   .logits = logits,
-                  .on_routing = nullptr});
+                  .on_routing = nullptr,
+                  .on_layer = on_layer});
   sampler_.draw(logits, host.sampling_on(memory_.batch.data()));
 }
 

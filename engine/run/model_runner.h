@@ -4,6 +4,7 @@
 // Decides nothing about who runs (schedule/), knows no requests beyond the plan's rows.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -40,8 +41,9 @@ class ModelRunner {
 
   // Enqueues a committed plan that computes something. Where its rows have a token that is still
   // being drawn (PlannedRow::drawn_in_row), the last launch draws it. At most kMostStepsInFlight
-  // are launched and not collected.
-  void launch(const StepPlan& plan);
+  // are launched and not collected. `on_layer` hears of each layer while the call computes or
+  // enqueues it; a replayed graph has none.
+  void launch(const StepPlan& plan, const std::function<void()>& on_layer = {});
 
   // Waits for the oldest launch, and not for those after it. Views hold until the second launch
   // from now.
@@ -59,7 +61,7 @@ class ModelRunner {
               Memory memory,
               Sampler sampler);
   void upload(const HostBatch& host);
-  void compute(const HostBatch& host);
+  void compute(const HostBatch& host, const std::function<void()>& on_layer);
 
   const Model& model_;
   Backend& backend_;

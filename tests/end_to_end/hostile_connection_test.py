@@ -1,8 +1,10 @@
 """Connections that are no client: garbage, silence, and messages far too large. The node goes on serving."""
+import contextlib
 import os
 import random
 import socket
 import threading
+import time
 import unittest
 
 import grpc
@@ -11,6 +13,7 @@ from api import Stub, open_channel, v1
 from node_process import NodeProcess, code_of, greedy
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PING, GOAWAY = 6, 7
 SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
 
 
@@ -71,6 +74,39 @@ class HostileConnectionTest(unittest.TestCase):
             self.send(address, PREFACE + SETTINGS + b"\xff\xff\xff" + dice.randbytes(1000))  # a frame of 16 MiB
             self.send(address, PREFACE + SETTINGS + frame(8, 0, 0, b"\x7f\xff\xff\xff") * 100)  # windows overflow
             self.send(address, PREFACE + frame(4, 0, 0, b"\0\x05\xff\xff\xff\xff") * 50)  # impossible settings
+
+    def kinds_that_come_back(self, address, pings, seconds_between):
+        """The kinds of all frames that answer so many pings on a connection without calls."""
+        connection = self.connect(address)
+        connection.sendall(PREFACE + SETTINGS)
+        received = b""
+        try:
+            for number in range(pings):
+                connection.sendall(frame(PING, 0, 0, number.to_bytes(8, "big")))
+                connection.settimeout(seconds_between)
+                deadline = time.monotonic() + seconds_between
+                while (left := deadline - time.monotonic()) > 0:
+                    connection.settimeout(left)
+                    with contextlib.suppress(TimeoutError):
+                        data = connection.recv(65536)
+                        if not data:
+                            raise ConnectionError
+                        received += data
+        except OSError:
+            pass  # hung up on us
+        kinds = []
+        while len(received) >= 9:
+            kinds.append(received[3])
+            received = received[9 + int.from_bytes(received[:3], "big"):]
+        return kinds
+
+    def test_a_client_that_pings_ten_times_a_second_keeps_its_connection(self):
+        kinds = self.kinds_that_come_back(self.node.grpc_address, pings=40, seconds_between=0.1)
+        self.assertEqual(kinds.count(PING), 40)
+        self.assertNotIn(GOAWAY, kinds)
+
+    def test_a_flood_of_pings_is_told_to_go_away(self):
+        self.assertIn(GOAWAY, self.kinds_that_come_back(self.node.grpc_address, pings=200, seconds_between=0.001))
 
     def test_a_hundred_connections_that_say_nothing(self):
         quiet = [self.connect(address) for _ in range(100) for address in self.addresses()[:1]]

@@ -1,5 +1,11 @@
-"""A node that is told to stop: it finishes what it has, takes nothing new, and says so."""
+"""A node that is told to stop: it finishes what it has, takes nothing new, and says so.
+
+    shutdown_test.py [--repetitions 50]      of the SIGTERM under load; CI does three
+"""
+import argparse
+import random
 import signal
+import sys
 import threading
 import time
 import unittest
@@ -11,6 +17,7 @@ from api import Stub, details, message
 from node_process import NodeProcess, code_of, collect, endless, greedy, v1
 
 SERVING, NOT_SERVING = 1, 2
+REPETITIONS = 3
 
 
 def refused(node):
@@ -38,6 +45,43 @@ class ShutdownTest(unittest.TestCase):
         self.assertEqual([len(answer[2]) for answer in answers], [tokens] * streams)
         self.assertEqual(node.wait(), 0)
         node.stop()
+
+    def test_sigterm_while_answers_come_and_go_loses_none(self):
+        begun = whole = refusals = 0
+        for repetition in range(REPETITIONS):
+            dice = random.Random(repetition)
+            node = NodeProcess("--log-level", "warn")
+            outcomes = []
+
+            def ask_until_refused(seed, node=node, outcomes=outcomes):
+                lengths = random.Random(seed)
+                while True:
+                    tokens = lengths.randrange(20, 300)
+                    received = 0
+                    try:
+                        stream = node.generation.GenerateStream(greedy("a story", tokens, ignore_eos=True), timeout=60)
+                        for event in stream:
+                            received += event.delta.token_count if event.HasField("delta") else 0
+                        outcomes.append(("whole" if received == tokens else "short", None))
+                    except grpc.RpcError as error:
+                        outcomes.append(("cut" if received else "refused", error.code()))
+                        return
+
+            askers = [threading.Thread(target=ask_until_refused, args=(100 * repetition + i,)) for i in range(12)]
+            for asker in askers:
+                asker.start()
+            time.sleep(dice.uniform(0.05, 0.5))  # whatever they are doing then
+            node.signal()
+            for asker in askers:
+                asker.join(60)
+            self.assertEqual(node.wait(), 0)
+            node.stop()
+            self.assertLessEqual(set(outcomes), {("whole", None), ("refused", grpc.StatusCode.UNAVAILABLE)})
+            begun += len(outcomes)
+            whole += sum(outcome[0] == "whole" for outcome in outcomes)
+            refusals += sum(outcome[0] == "refused" for outcome in outcomes)
+        self.assertEqual(refusals, 12 * REPETITIONS)
+        print(f"{REPETITIONS} times: {begun} streams, {whole} whole, {refusals} refused before they began, 0 lost")
 
     def test_while_draining_new_calls_are_told_to_go_elsewhere(self):
         with NodeProcess() as node:
@@ -93,4 +137,8 @@ class ShutdownTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repetitions", type=int, default=REPETITIONS)
+    known, rest = parser.parse_known_args()
+    REPETITIONS = known.repetitions
+    unittest.main(argv=[sys.argv[0], *rest], verbosity=2)

@@ -69,7 +69,7 @@ void RoutedBackend::choose(std::vector<Choices> layers) {
 }
 
 void RoutedBackend::do_route(const RouteArgs& args) {
-  inner_.route(args);  // and the normed rows
+  inner().route(args);  // and the normed rows
   const size_t layer = made_.size();
   CHECK(layer < layers_.size());
   const Choices& told = layers_[layer];

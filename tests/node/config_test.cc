@@ -129,5 +129,32 @@ TEST(Units, FormatWhatTheyParse) {
   EXPECT_FALSE(parse_bytes("x", "").ok());
 }
 
+TEST(Config, TakesSecurityFromFilesAndNeverFromFlags) {
+  const Config config =
+      good({"--model", "m", "--tls-cert", "c", "--tls-key", "k", "--tls-client-ca", "a",
+            "--tokens-file", "t", "--reload-interval", "5s"},
+           {});
+  EXPECT_EQ(config.tls_cert, "c");
+  EXPECT_EQ(config.tls_key, "k");
+  EXPECT_EQ(config.tls_client_ca, "a");
+  EXPECT_EQ(config.tokens_file, "t");
+  EXPECT_EQ(config.reload_interval, std::chrono::seconds(5));
+  EXPECT_EQ(good({"--model", "m"}, {{"SWITCHYARD_TOKENS_FILE", "t"}}).tokens_file, "t");
+  EXPECT_NE(error({"--model", "m", "--token", "secret"}), "");
+}
+
+TEST(Config, WantsACertificateWithItsKey) {
+  EXPECT_EQ(error({"--model", "m", "--tls-cert", "c"}).find("--tls-key: "), 0u);
+  EXPECT_EQ(error({"--model", "m", "--tls-key", "k"}).find("--tls-cert: "), 0u);
+  EXPECT_EQ(error({"--model", "m", "--tls-client-ca", "a"}).find("--tls-cert: "), 0u);
+}
+
+TEST(Config, LosesReadinessBeforeItsLife) {
+  const Config config = good({"--model", "m"});
+  EXPECT_LT(config.ready_progress_limit, std::chrono::seconds(5));
+  EXPECT_EQ(error({"--model", "m", "--progress-limit", "2s"}),
+            "--ready-progress-limit: 4s is over --progress-limit, 2s");
+}
+
 }  // namespace
 }  // namespace switchyard

@@ -6,25 +6,25 @@
 namespace switchyard {
 namespace {
 
-constexpr Duration kLimit = std::chrono::seconds(10);
+using std::chrono::seconds;
 
 TEST(Progress, IsNotExpectedOfAnIdleEngine) {
   ManualClock clock;
   clock.advance(std::chrono::hours(1));
-  EXPECT_FALSE(makes_no_progress(EngineLoad{}, std::nullopt, clock.now(), kLimit));
+  EXPECT_EQ(without_progress(EngineLoad{}, std::nullopt, clock.now()), Duration::zero());
 }
 
-TEST(Progress, IsMissedWhenWorkWaitsAndNoStepEnds) {
+TEST(Progress, IsMissedFromWhenWorkCameOrLifeWasSeenLast) {
   ManualClock clock;
   EngineLoad load;
-  load.last_step = clock.now();
+  load.last_progress = clock.now();
   clock.advance(std::chrono::hours(1));
   const TimePoint busy_since = clock.now();  // the long pause before was idleness
-  EXPECT_FALSE(makes_no_progress(load, busy_since, clock.now(), kLimit));
-  clock.advance(kLimit + Duration(1));
-  EXPECT_TRUE(makes_no_progress(load, busy_since, clock.now(), kLimit));
-  load.last_step = clock.now();
-  EXPECT_FALSE(makes_no_progress(load, busy_since, clock.now(), kLimit));
+  EXPECT_EQ(without_progress(load, busy_since, clock.now()), Duration::zero());
+  clock.advance(seconds(10));
+  EXPECT_EQ(without_progress(load, busy_since, clock.now()), seconds(10));
+  load.last_progress = clock.now() - seconds(3);  // a layer of a step that goes on
+  EXPECT_EQ(without_progress(load, busy_since, clock.now()), seconds(3));
 }
 
 TEST(Health, SaysServingExactlyWhileTheNodeIsReady) {
@@ -32,13 +32,15 @@ TEST(Health, SaysServingExactlyWhileTheNodeIsReady) {
     EXPECT_FALSE(is_healthy(service, NodeState::kStarting));
     EXPECT_TRUE(is_healthy(service, NodeState::kReady));
     EXPECT_FALSE(is_healthy(service, NodeState::kDraining));
+    EXPECT_FALSE(is_healthy(service, NodeState::kStalled));
     EXPECT_FALSE(is_healthy(service, NodeState::kFailed));
   }
 }
 
-TEST(Health, KeepsANodeAliveThatLoadsOrDrains) {
+TEST(Health, KeepsANodeAliveThatLoadsDrainsOrIsSlow) {
   EXPECT_TRUE(is_healthy("liveness", NodeState::kStarting));
   EXPECT_TRUE(is_healthy("liveness", NodeState::kDraining));
+  EXPECT_TRUE(is_healthy("liveness", NodeState::kStalled));
   EXPECT_FALSE(is_healthy("liveness", NodeState::kFailed));
   EXPECT_FALSE(is_healthy("startup", NodeState::kStarting));
   EXPECT_TRUE(is_healthy("startup", NodeState::kDraining));

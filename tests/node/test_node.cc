@@ -46,15 +46,19 @@ TestNode::TestNode(const std::vector<const char*>& flags) : TestNode(flags, With
   load();
 }
 
-std::unique_ptr<TestNode> TestNode::starting() {
-  return std::unique_ptr<TestNode>(new TestNode({}, WithoutModel{}));
+std::unique_ptr<TestNode> TestNode::starting(const std::vector<const char*>& flags) {
+  return std::unique_ptr<TestNode>(new TestNode(flags, WithoutModel{}));
 }
 
 void TestNode::load() {
-  auto serving = Serving::load(config_, clock_, node_->metrics());
+  load_on(make_backend(config_.backend, BackendOptions{.threads = config_.threads}));
+}
+
+void TestNode::load_on(MadeBackend backend) {
+  auto serving = Serving::load_on(std::move(backend), config_, clock_, node_->metrics());
   CHECK_OK(serving);
   node_->publish(std::move(*serving));
-  server_->refresh_health();
+  server_->refresh();
 }
 
 TestNode::~TestNode() {

@@ -27,8 +27,9 @@ class TestNode {
   ~TestNode();
 
   // Bound and not loaded: what a node is while it starts.
-  static std::unique_ptr<TestNode> starting();
+  static std::unique_ptr<TestNode> starting(const std::vector<const char*>& flags = {});
   void load();
+  void load_on(MadeBackend backend);
 
   [[nodiscard]] Node& node() { return *node_; }
   [[nodiscard]] Server& server() { return *server_; }

@@ -193,6 +193,33 @@ TEST_P(EngineLife, ListsWhatIsInFlight) {
   EXPECT_TRUE(running.engine->in_flight().empty());
 }
 
+TEST_P(EngineLife, CountsWhoWaitsByPriorityAndForHowLong) {
+  RunningEngine running(small_steps());  // two rows
+  std::vector<std::shared_ptr<Answer>> answers;
+  for (const int priority : {9, 9}) {
+    RequestFields fields = running.fields(prompt_of(4), 300);
+    fields.priority = priority;
+    answers.push_back(running.ask(std::move(fields)));
+  }
+  for (const auto& answer : answers) answer->wait_for_tokens(1);
+  for (const int priority : {-3, 0, 0, 7}) {
+    RequestFields fields = running.fields(prompt_of(4), 4);
+    fields.priority = priority;
+    answers.push_back(running.ask(std::move(fields)));
+  }
+  const EngineLoad load = running.engine->load();
+  EXPECT_EQ(load.running, 2);
+  EXPECT_EQ(load.waiting, 4);
+  EXPECT_EQ(load.waiting_by_class, (std::array{1, 2, 1}));
+  EXPECT_GT(running.engine->load().oldest_wait, Duration::zero());
+  EXPECT_GE(running.engine->load().last_progress, load.last_progress);
+  for (const auto& answer : answers) answer->wait();
+  const EngineLoad idle = running.engine->load();
+  EXPECT_EQ(idle.running + idle.waiting, 0);
+  EXPECT_EQ(idle.waiting_by_class, (std::array{0, 0, 0}));
+  EXPECT_EQ(idle.oldest_wait, Duration::zero());
+}
+
 TEST_P(EngineLife, SurvivesManyThreadsThatSubmitAndCancel) {
   RunningEngine running(usual());
   std::vector<std::thread> threads;

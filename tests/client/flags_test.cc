@@ -1,0 +1,119 @@
+// What the flags of every subcommand make of a command line: TLS, tokens, and where they may go.
+#include "client/cli/flags.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace switchyard {
+namespace {
+
+using testing::HasSubstr;
+
+class NodeFlagsTest : public testing::Test {
+ protected:
+  NodeFlagsTest() {
+    unsetenv("SWITCHYARD_TOKEN");
+    unsetenv("SWITCHYARD_NODE");
+  }
+  ~NodeFlagsTest() override {
+    unsetenv("SWITCHYARD_TOKEN");
+    for (const std::string& path : files_) std::filesystem::remove(path);
+  }
+  std::string file(const std::string& name, const std::string& contents) {
+    files_.push_back(testing::TempDir() + "flags-" + std::to_string(getpid()) + "-" + name);
+    std::ofstream(files_.back()) << contents;
+    return files_.back();
+  }
+  // Of `switchyard ask FLAGS`: empty, or what is wrong with it.
+  std::string parse(std::vector<std::string> arguments) {
+    CLI::App app("test", "switchyard");
+    CLI::App* ask = app.add_subcommand("ask");
+    flags_ = {};
+    flags_.add_to(*ask);
+    arguments.insert(arguments.begin(), "ask");
+    std::ranges::reverse(arguments);
+    try {
+      app.parse(arguments);
+    } catch (const CLI::ParseError& error) {
+      return error.what();
+    }
+    return "";
+  }
+  [[nodiscard]] const ChannelOptions& channel() const { return flags_.channel; }
+
+ private:
+  NodeFlags flags_;
+  std::vector<std::string> files_;
+};
+
+TEST_F(NodeFlagsTest, AloneMeanPlaintextWithoutAToken) {
+  EXPECT_EQ(parse({"--node", "far.example:1"}), "");
+  EXPECT_FALSE(channel().tls);
+  EXPECT_EQ(channel().token, "");
+}
+
+TEST_F(NodeFlagsTest, ReadTheFilesOfTls) {
+  EXPECT_EQ(parse({"--tls"}), "");
+  ASSERT_TRUE(channel().tls);
+  EXPECT_EQ(channel().tls->authorities, "");
+  EXPECT_EQ(parse({"--tls", "--tls-ca", file("ca", "CA"), "--tls-cert", file("cert", "CERT"),
+                   "--tls-key", file("key", "KEY"), "--tls-server-name", "node.test"}),
+            "");
+  EXPECT_EQ(channel().tls->authorities, "CA");
+  EXPECT_EQ(channel().tls->certificate, "CERT");
+  EXPECT_EQ(channel().tls->key, "KEY");
+  EXPECT_EQ(channel().tls->server_name, "node.test");
+}
+
+TEST_F(NodeFlagsTest, OfTlsNeedEachOther) {
+  EXPECT_THAT(parse({"--tls-ca", file("ca", "CA")}), HasSubstr("--tls"));
+  EXPECT_THAT(parse({"--tls", "--tls-cert", file("cert", "CERT")}), HasSubstr("--tls-key"));
+  EXPECT_THAT(parse({"--tls", "--tls-key", file("key", "KEY")}), HasSubstr("--tls-cert"));
+  EXPECT_THAT(parse({"--tls-server-name", "x"}), HasSubstr("--tls"));
+}
+
+TEST_F(NodeFlagsTest, TakeATokenFromAFileBeforeTheEnvironment) {
+  setenv("SWITCHYARD_TOKEN", " of-the-environment\n", 1);
+  EXPECT_EQ(parse({}), "");
+  EXPECT_EQ(channel().token, "of-the-environment");
+  EXPECT_EQ(parse({"--token-file", file("token", "of-the-file\n")}), "");
+  EXPECT_EQ(channel().token, "of-the-file");
+}
+
+TEST_F(NodeFlagsTest, RefuseWhatIsNoTokenWithoutShowingIt) {
+  for (const char* wrong : {"two words", "l\xc3\xa4uft", "a\nb"}) {
+    const std::string why = parse({"--token-file", file("token", wrong)});
+    EXPECT_THAT(why, HasSubstr("more than one word"));
+    EXPECT_EQ(why.find(wrong), std::string::npos);
+  }
+  EXPECT_THAT(parse({"--token-file", file("token", " \n")}), HasSubstr("holds no token"));
+  EXPECT_THAT(parse({"--token-file", file("token", "")}), HasSubstr("is empty"));
+  EXPECT_THAT(parse({"--token-file", "/nowhere/token"}), HasSubstr("cannot read /nowhere/token"));
+}
+
+TEST_F(NodeFlagsTest, SendATokenInTheClearToThisMachineOrWhenTold) {
+  setenv("SWITCHYARD_TOKEN", "secret-token", 1);
+  EXPECT_EQ(parse({"--node", "127.0.0.1:1"}), "");
+  EXPECT_THAT(parse({"--node", "far.example:1"}), HasSubstr("--send-token-in-the-clear"));
+  EXPECT_EQ(parse({"--node", "far.example:1", "--tls"}), "");
+  EXPECT_EQ(parse({"--node", "far.example:1", "--send-token-in-the-clear"}), "");
+}
+
+TEST(Loopback, IsThisMachineByItsNumbersAndName) {
+  for (const char* here : {"127.0.0.1:50051", "127.1.2.3", "localhost:1", "[::1]:1", "unix:/run/x",
+                           "dns:///localhost:1", "ipv4:127.0.0.1:1", "ipv6:[::1]:1"}) {
+    EXPECT_TRUE(is_loopback(here)) << here;
+  }
+  for (const char* elsewhere :
+       {"10.0.0.1:1", "127.example.com:1", "localhost.example.com:1", "[::2]:1", "node:50051", "",
+        "ipv4:127.0.0.1:1,10.0.0.1:1", "dns://127.0.0.1/node:1", "0.0.0.0:1"}) {
+    EXPECT_FALSE(is_loopback(elsewhere)) << elsewhere;
+  }
+}
+
+}  // namespace
+}  // namespace switchyard
