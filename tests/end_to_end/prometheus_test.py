@@ -152,8 +152,9 @@ class PrometheusTest(unittest.TestCase):
 
     @classmethod
     def calm_load(cls):
-        """What four rows do with ease; some callers leave, some ask for nonsense."""
-        run = cls.load("--rate", "12", "--gaps", "constant", "--duration", "6", "--prompt-tokens", "uniform:5:60",
+        """Three users, for whom four rows are enough however slow the machine is. Some leave, some ask
+        for nonsense."""
+        run = cls.load("--concurrency", "3", "--think-ms", "50", "--duration", "6", "--prompt-tokens", "uniform:5:60",
                        "--answer-tokens", "40", "--cancel", "0.1", "--cancel-after-tokens", "3", "--malformed", "0.05")
         _, errors = run.communicate(timeout=60)
         # 2 is a wrong command line. A client that was late, as on a busy machine, says so with another
@@ -226,7 +227,7 @@ class PrometheusTest(unittest.TestCase):
 
     def test_the_end_of_the_nodes_is_noticed(self):
         # DrainingForLong waits a quarter of an hour where it is deployed.
-        self.assertLessEqual(self.alerts_at_the_end - self.alerts_in_overload, {
+        self.assertLessEqual(self.alerts_at_the_end - self.alerts_in_overload - OVERLOAD_ALERTS, {
             "SwitchyardMetricsAbsent", "SwitchyardNodeUnreachable", "SwitchyardNoReadyNode",
             "SwitchyardDrainingForLong"})
 
