@@ -6,7 +6,7 @@
 #   install_dependencies.sh [--check] [GROUP...]
 #
 #   GROUP    build    to compile the programs (the default)
-#            test     to compile and run the tests
+#            test     to compile and run the tests; fetches prometheus too, without installing it
 #            explore  clang with its sanitizers and clang-tidy, for the preset `lint`
 #   --check  list what is missing, install nothing; exit 1 if anything is
 set -euo pipefail
@@ -26,7 +26,7 @@ run_tests=(
   libgtest-dev libgmock-dev
   python3-venv                             # install_manifest_tools.sh
   python3 python3-grpcio python3-protobuf  # the end-to-end tests drive programs from Python
-  openssl                                  # they make certificates with it
+  openssl python3-yaml                     # they make certificates, and read rules and manifests
   clang-format-14                          # the version that the format is pinned to
 )
 explore=(clang clang-tidy libclang-rt-dev)
@@ -48,6 +48,7 @@ for argument in "$@"; do
   esac
 done
 
+fetch=(true)  # what tests run but nobody may want installed
 wanted=()
 for group in "${groups[@]:-build}"; do
   case $group in
@@ -55,6 +56,7 @@ for group in "${groups[@]:-build}"; do
     test) wanted+=("${build[@]}" "${run_tests[@]}") ;;
     explore) wanted+=("${build[@]}" "${run_tests[@]}" "${explore[@]}") ;;
   esac
+  [[ $group == build ]] || fetch=("$(dirname "$0")/fetch_prometheus.sh")
 done
 
 if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
@@ -70,12 +72,13 @@ done < <(printf '%s\n' "${wanted[@]}" | sort -u)
 
 if [[ ${#missing[@]} -eq 0 ]]; then
   say "all $(printf '%s\n' "${wanted[@]}" | sort -u | wc -l) packages are installed"
-  exit 0
 fi
 if [[ $only_check ]]; then
-  printf '%s\n' "${missing[@]}"
-  exit 1
+  "${fetch[@]}" --check || missing+=("prometheus (fetched, not installed)")
+  [[ ${#missing[@]} -eq 0 ]] || printf '%s\n' "${missing[@]}"
+  exit $((${#missing[@]} > 0))
 fi
+[[ ${#missing[@]} -gt 0 ]] || exec "${fetch[@]}"
 
 as_root=()
 if [[ $(id -u) -ne 0 ]]; then
@@ -91,3 +94,4 @@ say "installing ${#missing[@]} packages: ${missing[*]}"
 "${as_root[@]}" apt-get update -qq
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
   apt-get install -y -qq --no-install-recommends "${missing[@]}"
+"${fetch[@]}"
