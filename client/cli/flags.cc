@@ -95,13 +95,15 @@ void NodeFlags::add_security_to(CLI::App& command) {
 }
 
 void NodeFlags::check_security() const {
-  if (channel.token.empty() || channel.tls || send_token_in_the_clear_ ||
-      is_loopback(channel.target)) {
-    return;
-  }
-  throw CLI::ValidationError("--node", channel.target +
-                                           " is another machine, and without --tls whoever listens "
-                                           "can read the token; --send-token-in-the-clear does it");
+  if (channel.token.empty() || channel.tls || send_token_in_the_clear_) return;
+  const auto check = [](const std::string& flag, const std::string& target) {
+    if (is_loopback(target)) return;
+    throw CLI::ValidationError(flag, target +
+                                         " is another machine, and without --tls whoever listens "
+                                         "can read the token; --send-token-in-the-clear does it");
+  };
+  for (const std::string& target : targets) check("--targets", target);
+  if (targets.empty()) check("--node", channel.target);
 }
 
 CallOptions NodeFlags::call_options() const {

@@ -16,6 +16,8 @@ namespace switchyard {
 
 struct NodeFlags {
   ChannelOptions channel;
+  // Of a subcommand that asks several nodes: their addresses, instead of channel.target.
+  std::vector<std::string> targets;
   std::optional<double> timeout_seconds;
 
   // Reads the files that flags name while the command line is parsed: what is wrong with them is

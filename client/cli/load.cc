@@ -83,7 +83,7 @@ int run_load(const LoadFlags& flags, Environment environment) {
   });
 
   const std::vector<std::string> addresses =
-      flags.targets.empty() ? std::vector{flags.node.channel.target} : flags.targets;
+      flags.node.targets.empty() ? std::vector{flags.node.channel.target} : flags.node.targets;
   targets.emplace(flags.node.channel, addresses, flags.channels);
   const auto ready_time = std::chrono::milliseconds(std::llround(flags.ready_seconds * 1000));
   auto opened = Load::open(*spec, *targets, ready_time);

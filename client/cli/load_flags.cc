@@ -63,7 +63,8 @@ void LoadFlags::add_to(CLI::App& command) {
 void LoadFlags::add_where(CLI::App& command) {
   constexpr const char* kGroup = "Where to";
   node.add_to(command);
-  command.add_option("--targets", targets, "Several addresses, asked in turn; instead of --node")
+  command
+      .add_option("--targets", node.targets, "Several addresses, asked in turn; instead of --node")
       ->delimiter(',')
       ->group(kGroup);
   command.add_option("--channels", channels, "Connections to each address, used in turn")

@@ -163,6 +163,13 @@ std::vector<SummaryLine> summary_lines(const Report& report) {
     }
     lines.push_back({"sessions", sessions_text(figures.sessions)});
   }
+  if (report.facts.greedy) {
+    const auto& pairs = *report.facts.greedy;
+    const auto diverged = std::ranges::count_if(
+        pairs, [](const GreedyComparison& one) { return one.diverged_at >= 0; });
+    lines.push_back({"greedy", std::to_string(diverged) + " of " + std::to_string(pairs.size()) +
+                                   " answers differ from those asked alone"});
+  }
   lines.push_back({"client", client_text(report.facts)});
   return lines;
 }

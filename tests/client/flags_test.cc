@@ -29,10 +29,11 @@ class NodeFlagsTest : public testing::Test {
     return files_.back();
   }
   // Of `switchyard ask FLAGS`: empty, or what is wrong with it.
-  std::string parse(std::vector<std::string> arguments) {
+  std::string parse(std::vector<std::string> arguments, std::vector<std::string> targets = {}) {
     CLI::App app("test", "switchyard");
     CLI::App* ask = app.add_subcommand("ask");
     flags_ = {};
+    flags_.targets = std::move(targets);
     flags_.add_to(*ask);
     arguments.insert(arguments.begin(), "ask");
     std::ranges::reverse(arguments);
@@ -101,6 +102,14 @@ TEST_F(NodeFlagsTest, SendATokenInTheClearToThisMachineOrWhenTold) {
   EXPECT_THAT(parse({"--node", "far.example:1"}), HasSubstr("--send-token-in-the-clear"));
   EXPECT_EQ(parse({"--node", "far.example:1", "--tls"}), "");
   EXPECT_EQ(parse({"--node", "far.example:1", "--send-token-in-the-clear"}), "");
+}
+
+TEST_F(NodeFlagsTest, LookAtEachOfSeveralTargetsBeforeATokenGoesInTheClear) {
+  setenv("SWITCHYARD_TOKEN", "secret-token", 1);
+  EXPECT_THAT(parse({}, {"127.0.0.1:1", "far.example:1"}),
+              testing::AllOf(HasSubstr("--targets"), HasSubstr("far.example:1")));
+  // Then the node of --node is not asked.
+  EXPECT_EQ(parse({"--node", "far.example:1"}, {"127.0.0.1:1", "[::1]:2"}), "");
 }
 
 TEST(Loopback, IsThisMachineByItsNumbersAndName) {
