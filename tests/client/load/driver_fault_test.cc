@@ -131,7 +131,7 @@ TEST(Driver, AnInterruptEndsItWithWhatThereIs) {
   });
   auto load = world.load(spec_of({{"rate", 100}}, {{"duration_seconds", 3600}}));
   std::promise<void> enough;
-  load->on_progress([&, told = false](const LoadProgress& progress) mutable {
+  load->on_progress([&, told = false](const LoadProgress& progress, const LiveLatency&) mutable {
     if (progress.now.sent >= 10 && !std::exchange(told, true)) enough.set_value();
   });
   std::thread person([&] {
