@@ -7,6 +7,7 @@
 #include <iomanip>
 #include <ostream>
 
+#include "client/load/bounded_json.h"
 #include "client/load/failure.h"
 #include "client/load/figure_text.h"
 #include "client/load/report.h"
@@ -45,27 +46,6 @@ std::optional<Estimate> estimate_of(const json& value) {
   if (!middle) return {};
   return Estimate{*middle, number_of(field(value, {"low"})).value_or(*middle),
                   number_of(field(value, {"high"})).value_or(*middle)};
-}
-
-// Brackets outside of strings; says nothing about whether they match.
-int depth_of(std::string_view text) {
-  int depth = 0;
-  int deepest = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted) {
-      if (c == '\\') ++i;
-      if (c == '"') quoted = false;
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '[' || c == '{') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return deepest;
 }
 
 std::string short_dump(const json& value) {
@@ -194,14 +174,10 @@ class Comparison {
 }  // namespace
 
 absl::StatusOr<json> parse_report(std::string_view text) {
-  if (text.size() > kMostReportBytes) {
-    return failure("is longer than ", kMostReportBytes, " bytes");
-  }
-  if (depth_of(text) > kMostReportDepth) {
-    return failure("is nested deeper than ", kMostReportDepth);
-  }
-  json report = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (field(report, {"schema"}) != kLoadSchema) {
+  absl::StatusOr<json> report =
+      parse_json(text, {.bytes = kMostReportBytes, .depth = kMostReportDepth});
+  if (!report.ok()) return report;
+  if (field(*report, {"schema"}) != kLoadSchema) {
     return failure("is no report of schema ", kLoadSchema);
   }
   return report;

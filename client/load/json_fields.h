@@ -1,8 +1,6 @@
-// Reads JSON that others wrote: bounded in size and depth, every field named when it is wrong.
-// Knows no field; the specifications and files of a load do.
+// Reads the fields of JSON that others wrote, every one named when it is wrong. Knows no field; the
+// specifications and files of a load do.
 #pragma once
-
-#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -10,16 +8,10 @@
 #include <string>
 #include <string_view>
 
+#include "client/load/bounded_json.h"
 #include "client/load/spread.h"
 
 namespace switchyard {
-
-struct JsonLimits {
-  size_t bytes = 1 << 20;
-  int depth = 16;
-};
-
-absl::StatusOr<nlohmann::json> parse_json(std::string_view text, const JsonLimits& limits);
 
 // One object's fields. A getter leaves `value` alone when the field is absent; the first thing that
 // is wrong anywhere below the root is kept, and later getters still return something harmless.

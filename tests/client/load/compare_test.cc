@@ -168,11 +168,14 @@ TEST(ReadReport, NamesTheFileAndWhatIsWrongWithIt) {
     return report.ok() ? "" : why(report.status());
   };
   EXPECT_EQ(complaint(R"({"schema":"switchyard-load/1"})"), "");
-  for (const char* text : {"", "{", "[]", "null", "7", R"({"schema":"switchyard-bench/1"})",
-                           R"({"schema":7})", "\xff\xfe"}) {
+  for (const char* text : {"", "{", "\xff\xfe"}) {
+    EXPECT_THAT(complaint(text), HasSubstr("not JSON")) << text;
+  }
+  for (const char* text :
+       {"[]", "null", "7", R"({"schema":"switchyard-bench/1"})", R"({"schema":7})"}) {
     EXPECT_THAT(complaint(text), HasSubstr("no report of schema switchyard-load/1")) << text;
   }
-  EXPECT_THAT(complaint(std::string(100'000, '[')), HasSubstr("deeper than 64"));
+  EXPECT_THAT(complaint(std::string(100'000, '[')), HasSubstr("100000 deep, limit 64"));
   EXPECT_THAT(
       complaint(R"({"schema":"switchyard-load/1","x":")" + std::string(100, '[') + "\\\"\"}"), "");
   EXPECT_THAT(why(read_report(folder / "no_such_report").status()), HasSubstr("cannot be opened"));
