@@ -2,17 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
+
+#include "client/load/format.h"
 
 namespace switchyard {
 namespace {
-
-template <typename... Values>
-std::string format(const char* pattern, Values... values) {
-  char text[200];
-  std::snprintf(text, sizeof text, pattern, values...);
-  return text;
-}
 
 std::string rate_text(const Estimate& rate, std::string_view what) {
   std::string text = short_number(rate.value) + " " + std::string(what);
@@ -165,9 +159,8 @@ std::vector<SummaryLine> summary_lines(const Report& report) {
   }
   if (report.facts.greedy) {
     const auto& pairs = *report.facts.greedy;
-    const auto diverged = std::ranges::count_if(
-        pairs, [](const GreedyComparison& one) { return one.diverged_at >= 0; });
-    lines.push_back({"greedy", std::to_string(diverged) + " of " + std::to_string(pairs.size()) +
+    lines.push_back({"greedy", std::to_string(count_diverged(pairs)) + " of " +
+                                   std::to_string(pairs.size()) +
                                    " answers differ from those asked alone"});
   }
   lines.push_back({"client", client_text(report.facts)});

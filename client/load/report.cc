@@ -1,18 +1,12 @@
 #include "client/load/report.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <utility>
+
+#include "client/load/format.h"
 
 namespace switchyard {
 namespace {
-
-template <typename... Values>
-std::string format(const char* pattern, Values... values) {
-  char text[400];
-  std::snprintf(text, sizeof text, pattern, values...);
-  return text;
-}
 
 long long count_of(int64_t value) { return static_cast<long long>(value); }
 
@@ -83,8 +77,7 @@ void warn_of_run(const RunFacts& facts, std::vector<std::string>& warnings) {
                count_of(facts.unsent_turns)));
   }
   if (!facts.greedy) return;
-  const auto diverged = std::ranges::count_if(
-      *facts.greedy, [](const GreedyComparison& one) { return one.diverged_at >= 0; });
+  const int64_t diverged = count_diverged(*facts.greedy);
   if (diverged > 0) {
     warnings.push_back(format("%lld of %lld greedy answers were others under load than alone",
                               count_of(diverged), count_of(std::ssize(*facts.greedy))));

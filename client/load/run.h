@@ -2,6 +2,7 @@
 // Plain values; times are nanoseconds of a steady clock since the run began unless they say else.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -62,6 +63,9 @@ struct GreedyComparison {
   // The first token in which the answers differ; -1: they are equal.
   int32_t diverged_at = -1;
 };
+inline int64_t count_diverged(const std::vector<GreedyComparison>& pairs) {
+  return std::ranges::count_if(pairs, [](const auto& pair) { return pair.diverged_at >= 0; });
+}
 
 struct RunFacts {
   uint64_t seed = 0;
