@@ -28,8 +28,11 @@ namespace {
 constexpr auto kWatchInterval = std::chrono::milliseconds(50);
 constexpr int kMaxConcurrentStreams = 4096;  // admission refuses long before, and says why
 // Clients are told to ping each 10 s at most. One that pings ten times a second, as some do, is no
-// reason to break its streams; one that pings faster still is.
+// reason to break its streams; one that pings faster still is. A busy host or network hands over
+// some pings of a patient client in one go, and gRPC counts those until the server next sends data:
+// its own limit of two would end an idle connection after three such moments.
 constexpr int kMinClientPingMilliseconds = 50;
+constexpr int kMaxEarlyClientPings = 100;
 constexpr int kKeepaliveMilliseconds = 60'000;
 constexpr int kKeepaliveTimeoutMilliseconds = 20'000;
 
@@ -68,6 +71,7 @@ void set_limits(grpc::ServerBuilder& builder, const Config& config) {
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxConcurrentStreams);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                              kMinClientPingMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, kMaxEarlyClientPings);
   builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 1);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
