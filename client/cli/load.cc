@@ -51,7 +51,7 @@ absl::StatusOr<LoadSpec> read_spec(const LoadFlags& flags) {
   return parse_load_spec(laid);
 }
 
-int save(const Load& load, const std::string& path) {
+int save(Load& load, const std::string& path) {
   std::ofstream out(path, std::ios::binary);
   if (!out) return complain(failure(path, ": cannot be written"), kWrongCommand);
   if (absl::Status status = load.save(out); !status.ok()) return complain(status, kWrongCommand);

@@ -162,8 +162,10 @@ void LoadFlags::add_how_long(CLI::App& command) {
 void LoadFlags::add_what(CLI::App& command) {
   constexpr const char* kGroup = "Requests";
   command.add_option("--workload", workload_file, "JSON file with a specification")->group(kGroup);
-  field<std::string>(command, fields, "--prompts", "/prompts",
-                     "JSONL file with prompts: text, messages or token_ids; instead of random ones")
+  field<std::string>(
+      command, fields, "--prompts", "/prompts",
+      "File with prompts, JSONL or an array: text, messages, token_ids or ShareGPT's "
+      "conversations; instead of random ones")
       ->group(kGroup);
   field<std::string>(command, fields, "--trace", "/trace/file",
                      "JSONL trace in Mooncake's format, with its own times")
@@ -232,7 +234,8 @@ void LoadFlags::add_faults(CLI::App& command) {
   how("--deadline-ms", "/class/faults/deadline_ms", "The deadline (default: 1000)");
   share("--slow-readers", "/class/faults/slow_reader", "Callers that pause after each message");
   how("--pause-ms", "/class/faults/pause_ms", "The pause (default: 100)");
-  share("--malformed", "/class/faults/malformed", "Requests with a field out of its range");
+  share("--malformed", "/class/faults/malformed",
+        "Requests with a field out of its range, or of bytes that are none");
 }
 
 void LoadFlags::add_searches(CLI::App& command) {

@@ -198,6 +198,7 @@ void Driver::send(Due& due) {
       due.request = talk->second.history.with(planned.request);
     }
     due.record.wanted_prompt_tokens = prompt_tokens(due.request);
+    garble(due.request, planned.fault.garbling);
     ++sent_;
     book_.facts().peak_in_flight =
         std::max(book_.facts().peak_in_flight, static_cast<int32_t>(in_flight_.size()));

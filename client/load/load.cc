@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "client/load/failure.h"
+#include "client/load/token_counter.h"
 #include "client/rpc/answer.h"
 
 namespace switchyard {
@@ -65,8 +66,14 @@ absl::StatusOr<std::unique_ptr<Load>> Load::open(LoadSpec spec,
   return std::unique_ptr<Load>(new Load(std::move(spec), targets, *model));
 }
 
-absl::Status Load::save(std::ostream& out) const {
-  auto plan = make_plan(spec_, space_);
+CountTokens Load::counter() {
+  return [this](const std::vector<std::string_view>& texts) {
+    return count_tokens(targets_, model_, texts, alone_);
+  };
+}
+
+absl::Status Load::save(std::ostream& out) {
+  auto plan = make_plan(spec_, space_, counter());
   if (!plan.ok()) return plan.status();
   return save_plan(*std::move(plan), spec_, out);
 }
@@ -86,7 +93,7 @@ bool Load::stopping() {
 absl::StatusOr<LoadRun> Load::run() { return run_once(spec_); }
 
 absl::StatusOr<LoadRun> Load::run_once(const LoadSpec& spec) {
-  auto plan = make_plan(spec, space_);
+  auto plan = make_plan(spec, space_, counter());
   if (!plan.ok()) return plan.status();
   Driver driver(spec, *std::move(plan), targets_, on_progress_);
   {

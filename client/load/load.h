@@ -48,7 +48,7 @@ class Load {
   // Each run has prompts of its own, so that none is faster for what an earlier one left in caches.
   absl::StatusOr<SweepResult> sweep(const SweepSpec& sweep, const Judge& judge);
   // Writes what run() would ask.
-  absl::Status save(std::ostream& out) const;
+  absl::Status save(std::ostream& out);
 
   // Any thread, any number of times: run() and sweep() return soon, with what there is.
   void stop();
@@ -58,6 +58,7 @@ class Load {
  private:
   Load(LoadSpec spec, Targets& targets, const v1::Model& model);
 
+  CountTokens counter();
   absl::StatusOr<LoadRun> run_once(const LoadSpec& spec);
   std::vector<GreedyComparison> ask_alone(const std::vector<GreedyCase>& cases);
   bool stopping();
@@ -69,7 +70,7 @@ class Load {
   OnStart on_start_;
   Driver::OnProgress on_progress_;
 
-  CancelToken alone_;  // of the calls that are asked alone
+  CancelToken alone_;  // of the calls that are no part of a run
   std::mutex mutex_;
   Driver* driver_ = nullptr;  // under mutex_: the one that runs
   bool stopping_ = false;     // under mutex_

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "client/load/failure.h"
-#include "client/load/prompt_file.h"
 #include "client/load/synthetic.h"
 #include "client/load/trace.h"
 #include "client/load/words.h"
@@ -62,7 +61,9 @@ absl::StatusOr<LoadPlan> replay(const LoadSpec& spec) {
 
 }  // namespace
 
-absl::StatusOr<LoadPlan> make_plan(const LoadSpec& spec, const TokenSpace& space) {
+absl::StatusOr<LoadPlan> make_plan(const LoadSpec& spec,
+                                   const TokenSpace& space,
+                                   const CountTokens& count_tokens) {
   if (!spec.replay_file.empty()) return replay(spec);
   const MakerOptions options{.model = spec.model, .seed = spec.seed};
   if (!spec.prompts_file.empty()) {
@@ -70,6 +71,10 @@ absl::StatusOr<LoadPlan> make_plan(const LoadSpec& spec, const TokenSpace& space
     if (!in.ok()) return in.status();
     auto file = read_prompts(*in, spec.classes, {});
     if (!file.ok()) return within(spec.prompts_file, file.status());
+    const size_t needed = spec.requests >= 0 ? static_cast<size_t>(spec.requests) : SIZE_MAX;
+    if (absl::Status status = count_recorded_answers(*file, needed, count_tokens); !status.ok()) {
+      return status;
+    }
     return LoadPlan{std::make_unique<PromptSource>(*std::move(file), spec.classes, options),
                     pace_of(spec), spec.seed};
   }

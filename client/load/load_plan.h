@@ -13,6 +13,7 @@
 
 #include "client/load/load_spec.h"
 #include "client/load/planned_request.h"
+#include "client/load/prompt_file.h"
 #include "client/load/request_maker.h"
 
 namespace switchyard {
@@ -27,8 +28,11 @@ struct LoadPlan {
   uint64_t seed = 0;  // what it was made from: the specification's, or the replayed file's
 };
 
-// Reads the files that `spec` names. `space` is for prompts that have no tokens of their own.
-absl::StatusOr<LoadPlan> make_plan(const LoadSpec& spec, const TokenSpace& space);
+// Reads the files that `spec` names. `space` is for prompts that have no tokens of their own,
+// `count_tokens` for recorded answers, of which each gives a length.
+absl::StatusOr<LoadPlan> make_plan(const LoadSpec& spec,
+                                   const TokenSpace& space,
+                                   const CountTokens& count_tokens);
 
 // The requests of an open loop, one after the other with their times: so many conversations at
 // once take turns, and one that is over makes room for the next.

@@ -27,7 +27,7 @@ struct FaultSpec {
   Spread deadline_ms{1000};
   double slow_reader = 0;  // the caller pauses after each message
   Spread pause_ms{100};
-  double malformed = 0;  // a field out of its range
+  double malformed = 0;  // a field out of its range, or bytes that are no request
 };
 
 // A kind of request.

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "client/load/malformed.h"
 #include "client/load/record.h"
 #include "switchyard/v1/generation.pb.h"
 
@@ -17,6 +18,7 @@ struct PlannedFault {
   LoadFault kind = LoadFault::kNone;
   int64_t wait_ns = 0;       // cancel, deadline: after the send; slow reader: after each message
   int32_t after_tokens = 0;  // cancel: after so many of the answer; 0: by time
+  Garbling garbling = Garbling::kNone;  // malformed: what the driver does to its bytes
 };
 
 struct PlannedRequest {

@@ -30,20 +30,6 @@ PlannedFault draw_fault(const FaultSpec& spec, Random& random) {
   return {};
 }
 
-// One mistake that a node must refuse by itself, wherever the request stands in a conversation.
-void spoil(v1::GenerateRequest& request, Random& random) {
-  switch (random.below(4)) {
-    case 0:
-      return request.mutable_sampling()->set_temperature(-1);
-    case 1:
-      return request.mutable_stop()->set_max_new_tokens(0);
-    case 2:
-      return request.set_priority(1000);
-    default:
-      return request.mutable_sampling()->set_top_p(2);
-  }
-}
-
 }  // namespace
 
 int32_t TokenSpace::draw(Random& random) const {
@@ -85,7 +71,7 @@ PlannedRequest make_request(const ClassSpec& kind,
   if (kind.priority != 0) request.set_priority(kind.priority);
 
   planned.fault = draw_fault(kind.faults, random);
-  if (planned.fault.kind == LoadFault::kMalformed) spoil(request, random);
+  if (planned.fault.kind == LoadFault::kMalformed) planned.fault.garbling = spoil(request, random);
   return planned;
 }
 

@@ -39,6 +39,16 @@ void read_fault(const nlohmann::json& json, std::string& problem, PlannedFault& 
   }
   fields.integer("wait_ns", fault.wait_ns, 0, kMostNs);
   fields.integer("after_tokens", fault.after_tokens, 0, 1 << 22);
+  std::string garbling = "none";
+  fields.text("garbling", garbling, 32);
+  if (const auto known = garbling_of(garbling)) {
+    fault.garbling = *known;
+  } else {
+    fields.complain("garbling", "must be none, not_utf8, cut_short, bad_tag or open_group");
+  }
+  if (fault.garbling != Garbling::kNone && fault.kind != LoadFault::kMalformed) {
+    fields.complain("garbling", "is for kind malformed");
+  }
   fields.refuse_others();
 }
 
@@ -132,6 +142,9 @@ void WorkloadWriter::add(const PlannedRequest& planned) {
     line["fault"] = {{"kind", kFaults[static_cast<size_t>(planned.fault.kind)]},
                      {"wait_ns", planned.fault.wait_ns},
                      {"after_tokens", planned.fault.after_tokens}};
+    if (planned.fault.garbling != Garbling::kNone) {
+      line["fault"]["garbling"] = garbling_name(planned.fault.garbling);
+    }
   }
   std::string text = line.dump();
   text.pop_back();  // the closing brace: protobuf's JSON goes in as it is

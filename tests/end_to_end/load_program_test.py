@@ -6,6 +6,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from api import Stub, v1
 from node_process import CLIENT, NodeProcess
 
 SMALL = ("--prompt-tokens", "uniform:8:24", "--answer-tokens", "uniform:4:12")
@@ -71,6 +72,19 @@ class LoadProgramTest(unittest.TestCase):
             self.assertEqual(self.load("--replay", first, "--save-workload", third).returncode, 0)
             self.assertEqual(first.read_bytes(), third.read_bytes())
             self.assertEqual(self.counts("--replay", first)[:2], (20, 0))
+
+    def test_answers_have_the_lengths_of_those_that_sharegpt_recorded(self):
+        answer = "Once upon a time there was a railway yard. " * 2
+        conversation = [{"from": "human", "value": "Tell me a story"}, {"from": "gpt", "value": answer},
+                        {"from": "human", "value": "Go on"}, {"from": "gpt", "value": "The end."}]
+        stub = Stub(self.node.channel, "switchyard.v1.GenerationService")
+        lengths = [len(stub.Tokenize(v1("TokenizeRequest", text=text, add_special_tokens=False)).token_ids)
+                   for text in (answer, "The end.")]
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "sharegpt.json"
+            file.write_text(json.dumps([{"id": str(i), "conversations": conversation} for i in range(3)], indent=1))
+            self.assertEqual(self.counts("--rate", "50", "--requests", "6", "--prompts", file),
+                             (6, 0, 3 * sum(lengths)))
 
     def test_prompts_and_traces_come_from_files(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -83,10 +83,14 @@ TEST(Driver, MalformedRequestsAreMeantToBeRefused) {
                          {"stop", {{"most_errors", 0}}}}));
   ASSERT_EQ(run.records.size(), 60u);
   int refused = 0;
+  int unreadable = 0;
   for (const RequestRecord& record : run.records) {
     EXPECT_EQ(record.code != 0, record.fault == LoadFault::kMalformed);
     refused += record.code != 0;
+    unreadable += record.message == "no request";
   }
+  EXPECT_GT(unreadable, 5);
+  EXPECT_LT(unreadable, refused - 5);
   EXPECT_GT(refused, 15);
   EXPECT_LT(refused, 45);
 }

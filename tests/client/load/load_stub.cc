@@ -8,7 +8,7 @@
 namespace switchyard::test {
 
 // One answer. gRPC's reactions and the clock's thread meet under its lock.
-class LoadStub::Stream final : public grpc::ServerWriteReactor<v1::GenerateStreamResponse> {
+class LoadStub::Stream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   Stream(LoadStub& stub, StubAnswer answer, int32_t prompt_tokens)
       : stub_(stub), answer_(std::move(answer)), prompt_tokens_(prompt_tokens) {}
@@ -33,14 +33,14 @@ class LoadStub::Stream final : public grpc::ServerWriteReactor<v1::GenerateStrea
       v1::GenerateStreamResponse started;
       started.mutable_started()->set_node_id("stub");
       started.mutable_started()->set_prompt_tokens(prompt_tokens_);
-      outbox_.push_back(std::move(started));
+      push(started);
     }
     v1::GenerateStreamResponse delta;
     const int32_t count = std::min(answer_.tokens_per_delta, answer_.tokens - sent_);
     for (int32_t i = 0; i < count; ++i) delta.mutable_delta()->add_token_ids(sent_ + i);
     delta.mutable_delta()->set_token_count(count);
     delta.mutable_delta()->set_text("x");
-    outbox_.push_back(std::move(delta));
+    push(delta);
     sent_ += count;
     if (sent_ < answer_.tokens) {
       // From the time that was due, so that delays do not add up.
@@ -50,12 +50,12 @@ class LoadStub::Stream final : public grpc::ServerWriteReactor<v1::GenerateStrea
       complete_ = true;
       v1::GenerateStreamResponse finished;
       finished.mutable_finished()->set_reason(v1::FINISH_REASON_MAX_TOKENS);
-      outbox_.push_back(std::move(finished));
+      push(finished);
       if (!answer_.without_usage) {
         v1::GenerateStreamResponse usage;
         usage.mutable_usage()->set_prompt_tokens(prompt_tokens_);
         usage.mutable_usage()->set_completion_tokens(sent_);
-        outbox_.push_back(std::move(usage));
+        push(usage);
       }
     }
     write_next();
@@ -80,6 +80,11 @@ class LoadStub::Stream final : public grpc::ServerWriteReactor<v1::GenerateStrea
   }
 
  private:
+  void push(const v1::GenerateStreamResponse& message) {
+    bool own = false;
+    (void)grpc::SerializationTraits<v1::GenerateStreamResponse>::Serialize(
+        message, &outbox_.emplace_back(), &own);
+  }
   void write_next() {
     if (writing_ || finished_) return;
     if (outbox_.empty()) {
@@ -99,7 +104,7 @@ class LoadStub::Stream final : public grpc::ServerWriteReactor<v1::GenerateStrea
   std::shared_ptr<Stream> self_;
   std::mutex mutex_;  // guards everything below
   Clock::time_point due_;
-  std::deque<v1::GenerateStreamResponse> outbox_;
+  std::deque<grpc::ByteBuffer> outbox_;
   int32_t sent_ = 0;
   bool writing_ = false;
   bool complete_ = false;
@@ -107,23 +112,35 @@ class LoadStub::Stream final : public grpc::ServerWriteReactor<v1::GenerateStrea
   bool finished_ = false;
 };
 
-struct LoadStub::Generation : v1::GenerationService::CallbackService {
+// Takes bytes, as a node does, to say itself what it cannot read.
+struct LoadStub::Generation
+    : v1::GenerationService::WithRawCallbackMethod_GenerateStream<v1::GenerationService::Service> {
   explicit Generation(LoadStub& owner) : stub(owner) {}
 
-  grpc::ServerWriteReactor<v1::GenerateStreamResponse>* GenerateStream(
-      grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override {
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateStream(
+      grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) override {
+    v1::GenerateRequest request;
+    grpc::ByteBuffer copy = *bytes;  // reading one empties it
+    const grpc::Status read =
+        grpc::SerializationTraits<v1::GenerateRequest>::Deserialize(&copy, &request);
+    if (!read.ok()) {
+      return begin({.refusal = {grpc::StatusCode::INVALID_ARGUMENT, "no request"}}, 0);
+    }
     if (stub.keep_) {
       const auto& metadata = context->client_metadata();
       const auto session = metadata.find("x-session-id");
-      Seen seen{*request, "", context->peer(), Clock::now()};
+      Seen seen{request, "", context->peer(), Clock::now()};
       if (session != metadata.end()) {
         seen.session.assign(session->second.data(), session->second.size());
       }
       std::lock_guard lock(stub.mutex_);
       stub.seen_.push_back(std::move(seen));
     }
-    auto stream =
-        std::make_shared<Stream>(stub, stub.respond_(*request), request->token_ids().ids_size());
+    return begin(stub.respond_(request), request.token_ids().ids_size());
+  }
+
+  Stream* begin(StubAnswer answer, int32_t prompt_tokens) {
+    auto stream = std::make_shared<Stream>(stub, std::move(answer), prompt_tokens);
     Stream* reactor = stream.get();
     reactor->begin(std::move(stream));
     return reactor;

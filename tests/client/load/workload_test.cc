@@ -8,11 +8,11 @@
 #include <set>
 #include <sstream>
 
-#include "client/load/history.h"
 #include "client/load/load_plan.h"
 #include "client/load/prompt_file.h"
 #include "client/load/synthetic.h"
 #include "client/load/trace.h"
+#include "client/load/words.h"
 #include "client/load/workload_file.h"
 
 namespace switchyard {
@@ -35,7 +35,7 @@ LoadSpec spec_of(const json& kind, const json& more = json::object()) {
 }
 
 std::vector<PlannedRequest> all_of(const LoadSpec& spec) {
-  auto plan = make_plan(spec, kSpace);
+  auto plan = make_plan(spec, kSpace, {});
   EXPECT_TRUE(plan.ok()) << plan.status();
   RequestStream stream(*plan, spec);
   std::vector<PlannedRequest> requests;
@@ -44,7 +44,7 @@ std::vector<PlannedRequest> all_of(const LoadSpec& spec) {
 }
 
 std::string saved(const LoadSpec& spec) {
-  auto plan = make_plan(spec, kSpace);
+  auto plan = make_plan(spec, kSpace, {});
   EXPECT_TRUE(plan.ok()) << plan.status();
   std::ostringstream out;
   const absl::Status status = save_plan(*std::move(plan), spec, out);
@@ -107,6 +107,34 @@ TEST(Workload, IsReplayedByteForByte) {
   for (size_t i = 0; i < before.size(); ++i) {
     EXPECT_EQ(before[i].request.SerializeAsString(), after[i].request.SerializeAsString());
     EXPECT_EQ(before[i].at_ns, after[i].at_ns);
+    EXPECT_EQ(before[i].fault.garbling, after[i].fault.garbling);
+  }
+}
+
+TEST(Workload, GarbledRequestsAreUnreadableEachInItsWay) {
+  std::map<Garbling, int> seen;
+  const json malformed = {{{"name", "bad"}, {"faults", {{"malformed", 1}}}}};
+  for (PlannedRequest& planned : all_of(spec_of(malformed, {{"requests", 200}}))) {
+    ASSERT_EQ(planned.fault.kind, LoadFault::kMalformed);
+    v1::GenerateRequest read;
+    EXPECT_TRUE(read.ParseFromString(planned.request.SerializeAsString()));
+    garble(planned.request, planned.fault.garbling);
+    EXPECT_EQ(read.ParseFromString(planned.request.SerializeAsString()),
+              planned.fault.garbling == Garbling::kNone);
+    ++seen[planned.fault.garbling];
+  }
+  ASSERT_EQ(seen.size(), 5u);
+  EXPECT_NEAR(seen[Garbling::kNone], 100, 30);  // these have a field out of its range
+}
+
+TEST(Workload, AGarblingThatIsNoneIsRefused) {
+  for (const char* fault : {R"({"kind":"malformed","garbling":"upside_down"})",
+                            R"({"kind":"cancel","garbling":"bad_tag"})"}) {
+    const File file(words(R"({"switchyard_workload":1,"seed":1})", "\n",
+                          R"({"class":"a","at_ns":0,"request":{"text":"x"},"fault":)", fault,
+                          "}\n"));
+    const auto plan = make_plan(*parse_load_spec({{"replay", file.path()}}), kSpace, {});
+    EXPECT_THAT(std::string(plan.status().message()), HasSubstr("garbling")) << fault;
   }
 }
 
@@ -118,7 +146,7 @@ TEST(Workload, OfAClosedLoopIsReplayedByTheUsersOfTheDay) {
   const File file(first);
   EXPECT_EQ(saved(*parse_load_spec({{"replay", file.path()}, {"arrival", {{"concurrency", 9}}}})),
             first);
-  const auto no_pace = make_plan(*parse_load_spec({{"replay", file.path()}}), kSpace);
+  const auto no_pace = make_plan(*parse_load_spec({{"replay", file.path()}}), kSpace, {});
   EXPECT_THAT(std::string(no_pace.status().message()), HasSubstr("has no times"));
 }
 
@@ -182,75 +210,6 @@ TEST(Workload, EndsWithItsTime) {
       {json::object()},
       {{"requests", nullptr}, {"duration_seconds", 3}, {"arrival", {{"gaps", "constant"}}}});
   EXPECT_EQ(all_of(spec).size(), 29u);  // every 0.1 s, before 3 s
-}
-
-ClassSpec named(const std::string& name) {
-  ClassSpec kind;
-  kind.name = name;
-  return kind;
-}
-
-absl::StatusOr<PromptFile> prompts(const std::string& text) {
-  std::istringstream in(text);
-  std::vector<ClassSpec> classes(2);
-  classes[1].name = "batch";
-  return read_prompts(in, classes, {.line_bytes = 200, .lines = 100});
-}
-
-TEST(Prompts, AreTextMessagesOrTokensAndTurnsOfSessions) {
-  const auto file = prompts(R"({"text": "one"}
-{"messages": [{"role": "user", "content": "hi"}], "session": "a", "answer_tokens": 9}
-
-{"token_ids": [5, 6], "class": "batch"}
-{"messages": [{"role": "user", "content": "more"}], "session": "a"}
-)");
-  ASSERT_TRUE(file.ok()) << file.status();
-  ASSERT_EQ(file->size(), 3u);
-  PromptSource source(*file, {ClassSpec{}, named("batch")}, {});
-  EXPECT_EQ((*source.next())[0].request.text(), "one");
-  const Conversation chat = *source.next();
-  ASSERT_EQ(chat.size(), 2u);
-  EXPECT_EQ(chat[0].answer_tokens, 9);
-  EXPECT_FALSE(chat[0].last_turn);
-  EXPECT_TRUE(chat[1].last_turn);
-  EXPECT_EQ((*source.next())[0].class_name, "batch");
-  // And again from the start, as new conversations.
-  const Conversation again = *source.next();
-  EXPECT_EQ(again[0].request.text(), "one");
-  EXPECT_EQ(again[0].conversation, 3);
-
-  History history;
-  Answer answer;
-  answer.text = "hello";
-  history.add(chat[0].request, answer);
-  const v1::GenerateRequest next = history.with(chat[1].request);
-  ASSERT_EQ(next.chat().messages_size(), 3);
-  EXPECT_EQ(next.chat().messages(1).role(), "assistant");
-  EXPECT_EQ(next.chat().messages(1).content(), "hello");
-  EXPECT_EQ(next.chat().messages(2).content(), "more");
-  EXPECT_EQ(next.request_id(), "load-1-1");
-}
-
-TEST(Prompts, SayWhichLineIsWrong) {
-  const auto problem = [](const std::string& text) {
-    const auto file = prompts(text);
-    return file.ok() ? "none" : std::string(file.status().message());
-  };
-  EXPECT_EQ(problem("{\"text\": \"a\"}\n\nnot json\n"), "line 3: this is not JSON");
-  EXPECT_EQ(problem("{\"text\": \"a\", \"token_ids\": [1]}"),
-            "line 1: needs exactly one of text, messages and token_ids");
-  EXPECT_EQ(problem("{\"token_ids\": [1, -1]}"),
-            "line 1: token_ids: must be whole numbers in [0, 2147483647]");
-  EXPECT_EQ(problem("{\"text\": \"a\", \"class\": \"none\"}"),
-            "line 1: class: is none of the workload's classes");
-  EXPECT_THAT(problem("{\"text\": \"" + std::string(300, 'a') + "\"}"),
-              HasSubstr("line 1: is longer than 200 bytes"));
-  EXPECT_THAT(problem("{\"text\": \"a\", \"session\": \"s\"}\n"
-                      "{\"token_ids\": [1], \"session\": \"s\"}"),
-              HasSubstr("line 2: session: its turns must all be"));
-  EXPECT_THAT(problem("{\"messages\": [{\"role\": \"\", \"content\": \"\"}]}"),
-              HasSubstr("line 1: messages[0].role: must not be empty"));
-  EXPECT_EQ(problem("\n\n"), "it holds no prompts");
 }
 
 const char kTrace[] =

@@ -31,7 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (tokens > 10'000) return 0;
   }
   if (spec->conversations_at_once > 100) return 0;
-  auto plan = make_plan(*spec, {.vocab_size = 50, .avoided = {2}});
+  auto plan = make_plan(*spec, {.vocab_size = 50, .avoided = {2}}, {});
   CHECK(plan.ok());
   if (std::holds_alternative<ClosedLoop>(plan->pace)) return 0;
   RequestStream stream(*plan, *spec);
