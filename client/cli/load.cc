@@ -84,13 +84,14 @@ int run_load(const LoadFlags& flags, Environment environment) {
 
   const std::vector<std::string> addresses =
       flags.node.targets.empty() ? std::vector{flags.node.channel.target} : flags.node.targets;
-  targets.emplace(flags.node.channel, addresses, flags.channels);
+  targets.emplace(flags.node.channel, addresses, flags.channels, flags.balance);
   const auto ready_time = std::chrono::milliseconds(std::llround(flags.ready_seconds * 1000));
   auto opened = Load::open(*spec, *targets, ready_time);
   if (!opened.ok()) return complain(opened.status(), kNodeFailed);
   load = *std::move(opened);
   if (!flags.save_file.empty()) return save(*load, flags.save_file);
 
+  load->set_events(flags.events);
   running = load.get();
   reporter->begin();
   const Output output{std::cout, std::cerr};

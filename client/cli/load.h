@@ -17,6 +17,8 @@ struct LoadFlags {
   NodeFlags node;
   std::vector<std::string> targets;  // empty: the node
   int channels = 1;
+  BalancePolicy balance = BalancePolicy::kRoundRobin;
+  std::vector<PlannedEvent> events;
   double ready_seconds = 10;
 
   std::string workload_file;
@@ -37,6 +39,7 @@ struct LoadFlags {
   void add_how_long(CLI::App& command);
   void add_what(CLI::App& command);
   void add_faults(CLI::App& command);
+  void add_events(CLI::App& command);
   void add_searches(CLI::App& command);
 };
 

@@ -56,6 +56,7 @@ void LoadFlags::add_to(CLI::App& command) {
   add_how_long(command);
   add_what(command);
   add_faults(command);
+  add_events(command);
   add_searches(command);
   report.add_to(command);
 }
@@ -70,6 +71,18 @@ void LoadFlags::add_where(CLI::App& command) {
   command.add_option("--channels", channels, "Connections to each address, used in turn")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str()
+      ->group(kGroup);
+  command
+      .add_option_function<std::string>(
+          "--balance",
+          [this](const std::string& name) {
+            const auto policy = balance_of(name);
+            if (!policy) throw CLI::ValidationError("--balance", "there is no policy " + name);
+            balance = *policy;
+          },
+          "Which of several addresses is next: round-robin (default), weighted-round-robin (by the "
+          "load that they report) or ring-hash (each conversation stays with one)")
+      ->type_name("POLICY")
       ->group(kGroup);
   command
       .add_option("--wait-ready", ready_seconds,
@@ -238,6 +251,37 @@ void LoadFlags::add_faults(CLI::App& command) {
         "Requests with a field out of its range, or of bytes that are none");
 }
 
+void LoadFlags::add_events(CLI::App& command) {
+  constexpr const char* kGroup = "Done to the nodes meanwhile, and told in the report";
+  const auto add = [&](const char* flag, PlannedEvent::Kind kind, const char* form,
+                       const char* help) {
+    command
+        .add_option_function<std::vector<std::string>>(
+            flag,
+            [this, flag, kind](const std::vector<std::string>& texts) {
+              for (const std::string& text : texts) {
+                auto event = parse_event(kind, text);
+                if (!event.ok()) {
+                  throw CLI::ValidationError(flag, std::string(event.status().message()));
+                }
+                events.push_back(*std::move(event));
+              }
+              if (events.size() > EventRunner::kMostEvents) {
+                throw CLI::ValidationError(flag, "more than 64 events");
+              }
+            },
+            help)
+        ->type_name(form)
+        ->allow_extra_args(false)
+        ->group(kGroup);
+  };
+  add("--at", PlannedEvent::Kind::kCommand, "SECONDS:COMMAND",
+      "Run a shell command so long after the start, such as one that kills a node; may be "
+      "repeated");
+  add("--drain-at", PlannedEvent::Kind::kDrain, "SECONDS:HOST:PORT",
+      "Drain the node with this admin address so long after the start; may be repeated");
+}
+
 void LoadFlags::add_searches(CLI::App& command) {
   constexpr const char* kGroup = "Searches and checks";
   CLI::Option* rates =
@@ -253,6 +297,7 @@ void LoadFlags::add_searches(CLI::App& command) {
               },
               "Find the highest rate that is met, by bisection over runs of their own")
           ->type_name("LOW:HIGH")
+          ->excludes("--at", "--drain-at")
           ->group(kGroup);
   command.add_option("--sweep-seconds", sweep.seconds, "Of each run")
       ->capture_default_str()

@@ -47,6 +47,7 @@ Driver::Result Driver::run(std::chrono::steady_clock::time_point start) {
   facts.seed = plan_.seed;
   facts.targets = targets_.addresses();
   facts.channels = targets_.channels();
+  facts.balance = balance_name(targets_.policy());
 
   if (std::holds_alternative<ClosedLoop>(plan_.pace)) {
     seat_users();
@@ -204,10 +205,12 @@ void Driver::send(Due& due) {
         std::max(book_.facts().peak_in_flight, static_cast<int32_t>(in_flight_.size()));
   }
   if (due.record.session >= 0) setting.session = words(run_name_, "-", due.record.session);
+  const std::string key = setting.session.empty() ? due.request.request_id() : setting.session;
   due.call = std::make_unique<StreamCall>(StreamCall::World{clock_, *this, answer_tokens_},
                                           std::move(setting), due.record);
   last_event_ns_ = clock_.now_ns();
-  due.call->start(targets_.next(), due.request);
+  // Whoever refused it is not asked again if another can be.
+  due.call->start(targets_.pick(key, due.record.target), due.request);
   if (planned.fault.kind == LoadFault::kCancel && planned.fault.after_tokens == 0) {
     const int64_t first_ns = due.record.sent_ns >= 0 ? due.record.sent_ns : last_event_ns_;
     agenda_.add(first_ns + planned.fault.wait_ns, Leave{due.record.number});

@@ -14,22 +14,6 @@ std::string rate_text(const Estimate& rate, std::string_view what) {
   return text;
 }
 
-std::string outcomes_text(const Outcomes& outcomes) {
-  std::string text = with_thousands(outcomes.asked) + " asked, " +
-                     with_thousands(outcomes.completed) + " completed, " +
-                     with_thousands(outcomes.failed) + " failed";
-  if (outcomes.failed + outcomes.broken > 0) text += " (" + percent(outcomes.error_share()) + ")";
-  if (outcomes.broken > 0) text += ", " + with_thousands(outcomes.broken) + " broken streams";
-  if (outcomes.cut > 0) text += ", " + with_thousands(outcomes.cut) + " cut by the end";
-  const int64_t refused = outcomes.refused_with_hint + outcomes.refused_without_hint;
-  if (refused > 0) {
-    text += "; refused " + with_thousands(refused) + ", " +
-            with_thousands(outcomes.refused_with_hint) + " of them with RetryInfo";
-  }
-  if (outcomes.more_attempts > 0) text += "; retries " + with_thousands(outcomes.more_attempts);
-  return text;
-}
-
 std::string tokens_text(const TokenFigures& tokens) {
   std::string text = with_thousands(tokens.output) + " output";
   if (tokens.output_by_usage != tokens.output) {
@@ -122,6 +106,29 @@ std::string slo_text(const Slo& slo) {
   add("TPOT", slo.tpot_ms);
   add("ITL", slo.itl_ms);
   add("E2E", slo.e2e_ms);
+  return text;
+}
+
+std::string outcomes_text(const Outcomes& outcomes) {
+  std::string text = with_thousands(outcomes.asked) + " asked, " +
+                     with_thousands(outcomes.completed) + " completed, " +
+                     with_thousands(outcomes.failed) + " failed";
+  if (outcomes.failed + outcomes.broken > 0) text += " (" + percent(outcomes.error_share()) + ")";
+  if (outcomes.broken > 0) text += ", " + with_thousands(outcomes.broken) + " broken streams";
+  if (outcomes.cut > 0) text += ", " + with_thousands(outcomes.cut) + " cut by the end";
+  const int64_t refused = outcomes.refused_with_hint + outcomes.refused_without_hint;
+  if (refused > 0) {
+    text += "; refused " + with_thousands(refused) + ", " +
+            with_thousands(outcomes.refused_with_hint) + " of them with RetryInfo";
+  }
+  if (outcomes.lost > 0) {
+    text += "; lost " + with_thousands(outcomes.lost) + " after they had begun to answer";
+  }
+  if (outcomes.retried > 0) {
+    text += "; retried " + with_thousands(outcomes.retried) + ", of which completed " +
+            with_thousands(outcomes.retried_completed);
+    if (outcomes.moved > 0) text += ", " + with_thousands(outcomes.moved) + " by another target";
+  }
   return text;
 }
 

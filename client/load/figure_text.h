@@ -19,6 +19,8 @@ std::string percent(double share);
 std::string interval_text(const Estimate& estimate);
 // "TTFT 500 ms, TPOT 50 ms"; empty where nothing is asked for.
 std::string slo_text(const Slo& slo);
+// "120 asked, 118 completed, 2 failed (1.67 %); 2 lost after they had begun"
+std::string outcomes_text(const Outcomes& outcomes);
 // "lfm2 at 127.0.0.1:50051 and 2 more"
 std::string subject_text(const RunFacts& facts);
 

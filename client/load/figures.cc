@@ -154,6 +154,7 @@ Figures figures_of(const LoadRun& run, const Objectives& objectives) {
   figures.faults = faults_of(run.records);
   figures.nodes = nodes_of(requests);
   figures.sessions = sessions_of(run.records);
+  figures.events = events_of(run);
   return figures;
 }
 

@@ -27,7 +27,14 @@ struct Outcomes {
   // Refusals: RESOURCE_EXHAUSTED and UNAVAILABLE before any token. With RetryInfo or without.
   int64_t refused_with_hint = 0;
   int64_t refused_without_hint = 0;
+
+  // Failed or broken after the answer had begun: what its reader had is all there is.
+  int64_t lost = 0;
   int64_t more_attempts = 0;
+  // Asked more than once; of these completed; of these by another target than the first one asked.
+  int64_t retried = 0;
+  int64_t retried_completed = 0;
+  int64_t moved = 0;
 
   // Of those that ended by themselves.
   [[nodiscard]] double error_share() const;
@@ -89,6 +96,13 @@ struct SessionFigures {
   double fairness = 1;
 };
 
+// What became of the requests that ended after something was done to the nodes, and before the next
+// such thing was or the run was over; in the warm-up too.
+struct EventFigures {
+  EventRecord event;
+  Outcomes outcomes;
+};
+
 struct TokenFigures {
   int64_t output = 0;           // counted from what arrived
   int64_t output_by_usage = 0;  // what nodes said, of the same requests
@@ -132,6 +146,7 @@ struct Figures {
   std::vector<FaultFigures> faults;
   std::vector<NodeFigures> nodes;
   SessionFigures sessions;
+  std::vector<EventFigures> events;
 };
 
 Figures figures_of(const LoadRun& run, const Objectives& objectives);

@@ -29,7 +29,7 @@ figure{margin:0;padding:12px 12px 6px;position:relative;min-width:0}figcaption{f
 .legend .unit{margin-left:auto}.empty{color:var(--muted);padding:30px 0;text-align:center}
 svg{display:block;width:100%;height:auto;touch-action:pan-y}
 svg text{fill:var(--muted);font-size:12px}.ytick{text-anchor:end}.xtick,.xtitle{text-anchor:middle}.xtick.last{text-anchor:end}
-.grid{stroke:var(--grid)}.axis{stroke:var(--axis)}.band{fill:var(--band)}
+.grid{stroke:var(--grid)}.axis{stroke:var(--axis)}.band{fill:var(--band)}.mark{stroke:var(--bad);stroke-width:2;stroke-dasharray:5 3}
 .line{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}.dot{fill:var(--c)}
 .whisker{stroke:var(--c);stroke-width:5;opacity:.35}
 .s0{--c:var(--c0)}.s1{--c:var(--c1)}.s2{--c:var(--c2)}.s3{--c:var(--c3)}.s4{--c:var(--c4)}.s5{--c:var(--c5)}.s6{--c:var(--c6)}.s7{--c:var(--c7)}

@@ -90,9 +90,10 @@ bool Load::stopping() {
   return stopping_;
 }
 
-absl::StatusOr<LoadRun> Load::run() { return run_once(spec_); }
+absl::StatusOr<LoadRun> Load::run() { return run_once(spec_, events_); }
 
-absl::StatusOr<LoadRun> Load::run_once(const LoadSpec& spec) {
+absl::StatusOr<LoadRun> Load::run_once(const LoadSpec& spec,
+                                       const std::vector<PlannedEvent>& events) {
   auto plan = make_plan(spec, space_, counter());
   if (!plan.ok()) return plan.status();
   Driver driver(spec, *std::move(plan), targets_, on_progress_);
@@ -103,12 +104,14 @@ absl::StatusOr<LoadRun> Load::run_once(const LoadSpec& spec) {
   }
   const auto start = std::chrono::steady_clock::now() + kLeadTime;
   if (on_start_) on_start_(start);
+  EventRunner event_runner(events, start);
   Driver::Result result = driver.run(start);
   {
     std::lock_guard lock(mutex_);
     driver_ = nullptr;
   }
   RunFacts& facts = result.run.facts;
+  facts.events = event_runner.finish();
   facts.version = SWITCHYARD_VERSION;
   facts.model = model_;
   facts.spec_json = to_json(spec).dump();
@@ -147,7 +150,7 @@ absl::StatusOr<SweepResult> Load::sweep(const SweepSpec& sweep, const Judge& jud
     spec.duration_seconds = sweep.seconds;
     spec.seed += result.points.size();
     if (spec.stop.saturation_seconds <= 0) spec.stop.saturation_seconds = sweep.seconds / 4;
-    auto run = run_once(spec);
+    auto run = run_once(spec, {});
     if (!run.ok()) return run.status();
     SweepPoint point{.rate = rate, .run = *std::move(run), .verdict = {}};
     point.verdict = judge(point.run);

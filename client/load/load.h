@@ -11,6 +11,7 @@
 #include <ostream>
 
 #include "client/load/driver.h"
+#include "client/load/events.h"
 #include "client/load/load_spec.h"
 #include "client/load/run.h"
 #include "client/load/targets.h"
@@ -42,6 +43,8 @@ class Load {
   // Of the next run, before it begins: when its time 0 will be.
   using OnStart = std::function<void(std::chrono::steady_clock::time_point)>;
   void on_start(OnStart on_start) { on_start_ = std::move(on_start); }
+  // Done to the nodes during run().
+  void set_events(std::vector<PlannedEvent> events) { events_ = std::move(events); }
   void on_progress(Driver::OnProgress on_progress) { on_progress_ = std::move(on_progress); }
 
   absl::StatusOr<LoadRun> run();
@@ -59,7 +62,7 @@ class Load {
   Load(LoadSpec spec, Targets& targets, const v1::Model& model);
 
   CountTokens counter();
-  absl::StatusOr<LoadRun> run_once(const LoadSpec& spec);
+  absl::StatusOr<LoadRun> run_once(const LoadSpec& spec, const std::vector<PlannedEvent>& events);
   std::vector<GreedyComparison> ask_alone(const std::vector<GreedyCase>& cases);
   bool stopping();
 
@@ -67,6 +70,7 @@ class Load {
   Targets& targets_;
   const std::string model_;
   TokenSpace space_;
+  std::vector<PlannedEvent> events_;
   OnStart on_start_;
   Driver::OnProgress on_progress_;
 

@@ -17,6 +17,7 @@ enum class Draw : uint64_t {
   kRequest,
   kTraceBlock,
   kSample,
+  kRing,
 };
 
 class Random {

@@ -39,12 +39,13 @@ struct RequestRecord {
   int64_t end_ns = -1;       // when its status was here
   std::vector<TokenArrival> arrivals;
 
-  std::string target;       // address it was sent to
-  std::string node_id;      // who says to have answered: Started.node_id
-  int32_t code = 0;         // grpc::StatusCode
-  std::string reason;       // ErrorInfo.reason of a failure, such as QUEUE_FULL
-  std::string message;      // of a failure, its first 200 bytes; made by another process
-  bool retry_hint = false;  // a refusal that carried RetryInfo
+  std::string target;        // address it was sent to, the last time
+  std::string first_target;  // and the first time
+  std::string node_id;       // who says to have answered: Started.node_id
+  int32_t code = 0;          // grpc::StatusCode
+  std::string reason;        // ErrorInfo.reason of a failure, such as QUEUE_FULL
+  std::string message;       // of a failure, its first 200 bytes; made by another process
+  bool retry_hint = false;   // a refusal that carried RetryInfo
   int32_t more_attempts = 0;
   bool broken = false;  // an OK stream in the wrong order, or whose counts do not add up
 

@@ -50,7 +50,8 @@ Chart percentile_chart(std::string title, std::string note, const std::vector<Na
               .x = {"share of values below", AxisScale::kNines},
               .y = {"ms, logarithmic", AxisScale::kLog},
               .lines = {},
-              .bands = {}};
+              .bands = {},
+              .marks = {}};
   for (const auto& [name, values, colour] : curves) {
     if (values.count == 0) continue;
     chart.lines.push_back(percentile_curve(name, values, colour));
@@ -75,11 +76,16 @@ Chart time_chart(const Report& report, std::string title, std::string note, std:
               .x = {kTimeTitle, AxisScale::kSpan},
               .y = {std::move(unit), AxisScale::kLinear},
               .lines = {},
-              .bands = {}};
+              .bands = {},
+              .marks = {}};
   const double end = static_cast<double>(report.facts.wall_ns) / 1e9;
   const Rates& rates = report.figures.rates;
   chart.bands.push_back({0, rates.from_seconds, "warm-up"});
   chart.bands.push_back({rates.to_seconds, end, "after"});
+  for (const EventRecord& event : report.facts.events) {
+    if (event.began_ns >= 0)
+      chart.marks.push_back({static_cast<double>(event.began_ns) / 1e9, event.what});
+  }
   return chart;
 }
 
@@ -232,7 +238,8 @@ std::vector<Chart> sweep_charts(const SweepSummary& sweep) {
                 .lines = {line("TTFT p50", 0, at(&Latencies::ttft_ms, 0)),
                           line("TTFT p99", 3, at(&Latencies::ttft_ms, 3)),
                           line("TPOT p99", 2, at(&Latencies::tpot_ms, 3))},
-                .bands = {}};
+                .bands = {},
+                .marks = {}};
   Chart good{.title = "Requests by rate",
              .note = "",
              .x = rate,
@@ -243,7 +250,8 @@ std::vector<Chart> sweep_charts(const SweepSummary& sweep) {
                             [](const Figures& f) {
                               return f.goodput ? f.goodput->per_second.value : kGap;
                             })},
-             .bands = {}};
+             .bands = {},
+             .marks = {}};
   return {std::move(latency), std::move(good)};
 }
 

@@ -228,6 +228,18 @@ std::string error_section(const Figures& figures) {
   return html;
 }
 
+std::string event_section(const Figures& figures) {
+  HtmlTable table({"at", "done to the nodes", "requests that ended from then on"});
+  for (const EventFigures& one : figures.events) {
+    const EventRecord& event = one.event;
+    const int64_t at_ns = event.began_ns >= 0 ? event.began_ns : event.planned_ns;
+    table.row({number(short_number(static_cast<double>(at_ns) / 1e9) + " s"),
+               {.text = event.what, .small = event.outcome, .kind = "text"},
+               text(event.began_ns >= 0 ? outcomes_text(one.outcomes) : "")});
+  }
+  return table.empty() ? "" : heading("Done to the nodes") + table.html();
+}
+
 std::string sweep_section(const SweepSummary& sweep) {
   HtmlTable table({"rate asked for", "met", "because", "good", "output tokens/s", "TTFT p99, ms",
                    "TPOT p99, ms", "E2E p99, ms"});
@@ -270,7 +282,9 @@ std::string circumstances(const Report& report) {
   for (const std::string& target : report.facts.targets) {
     targets += (targets.empty() ? "" : ", ") + target;
   }
-  add("nodes", targets + ", " + std::to_string(report.facts.channels) + " channels each");
+  targets += ", " + std::to_string(report.facts.channels) + " channels each";
+  if (report.facts.targets.size() > 1) targets += ", by " + report.facts.balance;
+  add("nodes", targets);
   html += "</dl><details><summary>The load, as it can be run again</summary><pre>";
   // Line by line: escape_html() leaves no newline.
   const auto spec = nlohmann::ordered_json::parse(report.facts.spec_json, nullptr, false);
@@ -318,8 +332,8 @@ std::string report_html(const Report& report) {
     html += tiles(report.figures);
     if (report.sweep) html += sweep_section(*report.sweep);
     html += latency_section(report.figures) + heading("Over time") + charts(time_charts(report)) +
-            goodput_section(report) + error_section(report.figures) + node_section(report.figures) +
-            server_section(report);
+            event_section(report.figures) + goodput_section(report) +
+            error_section(report.figures) + node_section(report.figures) + server_section(report);
   }
   html += circumstances(report) + "</main>\n";
   if (!report.refused()) html += "<script>" + std::string(kReportScript) + "</script>\n";

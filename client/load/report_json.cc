@@ -71,7 +71,11 @@ Json outcomes_json(const Outcomes& outcomes) {
           {"error_share", number(outcomes.error_share())},
           {"refused_with_retry_info", outcomes.refused_with_hint},
           {"refused_without_retry_info", outcomes.refused_without_hint},
-          {"more_attempts", outcomes.more_attempts}};
+          {"more_attempts", outcomes.more_attempts},
+          {"lost", outcomes.lost},
+          {"retried", outcomes.retried},
+          {"retried_completed", outcomes.retried_completed},
+          {"moved", outcomes.moved}};
 }
 
 Json goodput_json(const std::optional<Goodput>& goodput) {
@@ -125,6 +129,21 @@ Json sessions_json(const SessionFigures& sessions) {
           {"jain_fairness", number(sessions.fairness)}};
 }
 
+Json events_json(const std::vector<EventFigures>& events) {
+  const auto known_seconds = [](int64_t ns) { return ns < 0 ? Json() : seconds(ns); };
+  Json json = Json::array();
+  for (const auto& [event, outcomes] : events) {
+    json.push_back({{"what", event.what},
+                    {"planned_seconds", seconds(event.planned_ns)},
+                    {"began_seconds", known_seconds(event.began_ns)},
+                    {"ended_seconds", known_seconds(event.ended_ns)},
+                    {"succeeded", event.succeeded},
+                    {"outcome", event.outcome},
+                    {"from_then_on", outcomes_json(outcomes)}});
+  }
+  return json;
+}
+
 Json summary_json(const Figures& figures) {
   Json json = {{"outcomes", outcomes_json(figures.outcomes)},
                {"latency_from", kLatencyClock},
@@ -157,6 +176,7 @@ Json summary_json(const Figures& figures) {
                              {"ttft_p50_ms", number(node.ttft_p50_ms)},
                              {"ttft_p99_ms", number(node.ttft_p99_ms)}});
   }
+  json["events"] = events_json(figures.events);
   json["classes"] = Json::array();
   for (const ClassFigures& one : figures.classes) {
     json["classes"].push_back({{"class", one.name},
@@ -264,6 +284,7 @@ Json run_json(const RunFacts& facts) {
   Json json = {{"model", facts.model},
                {"targets", facts.targets},
                {"channels_per_target", facts.channels},
+               {"balance", facts.balance},
                {"warmup_seconds", seconds(facts.warmup_ns)},
                {"measured_from_seconds", seconds(facts.measured_from_ns)},
                {"measured_to_seconds", seconds(facts.measured_to_ns)},

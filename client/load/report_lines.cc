@@ -40,6 +40,7 @@ Json request_json(const RequestRecord& record) {
           {"tpot_ms", whole ? or_null(tpot_ms(record)) : Json()},
           {"e2e_ms", whole ? or_null(e2e_ms(record)) : Json()},
           {"target", record.target},
+          {"first_target", record.first_target},
           {"node", record.node_id},
           {"code", code_name(record.code)},
           {"reason", record.reason},
@@ -104,7 +105,11 @@ class CsvTable {
         {"broken", outcomes.broken},
         {"cut", outcomes.cut},
         {"refused_with_retry_info", outcomes.refused_with_hint},
-        {"refused_without_retry_info", outcomes.refused_without_hint}};
+        {"refused_without_retry_info", outcomes.refused_without_hint},
+        {"lost", outcomes.lost},
+        {"retried", outcomes.retried},
+        {"retried_completed", outcomes.retried_completed},
+        {"moved", outcomes.moved}};
     for (const auto& [name, count] : counts) add("requests", name, static_cast<double>(count));
   }
   void add(const std::optional<Goodput>& goodput) {

@@ -123,6 +123,18 @@ void write_errors(const Figures& figures, std::ostream& out) {
   }
 }
 
+void write_events(const Figures& figures, std::ostream& out) {
+  if (!figures.events.empty())
+    out << "\ndone to the nodes, and the requests that ended from then on\n";
+  for (const EventFigures& one : figures.events) {
+    const EventRecord& event = one.event;
+    const int64_t at_ns = event.began_ns >= 0 ? event.began_ns : event.planned_ns;
+    out << "  " << short_number(static_cast<double>(at_ns) / 1e9) << " s  " << one_line(event.what)
+        << ": " << one_line(event.outcome) << '\n';
+    if (event.began_ns >= 0) out << "      " << outcomes_text(one.outcomes) << '\n';
+  }
+}
+
 void write_sweep(const SweepSummary& sweep, std::ostream& out) {
   out << '\n';
   write_row("rate, /s",
@@ -167,6 +179,7 @@ void write_table(const Report& report, std::ostream& out) {
     write_latencies(report, out);
     write_nodes(report.figures.nodes, out);
     write_errors(report.figures, out);
+    write_events(report.figures, out);
     if (report.sweep) write_sweep(*report.sweep, out);
   }
   if (!report.warnings.empty() || report.refused()) out << '\n';

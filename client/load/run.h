@@ -67,6 +67,16 @@ inline int64_t count_diverged(const std::vector<GreedyComparison>& pairs) {
   return std::ranges::count_if(pairs, [](const auto& pair) { return pair.diverged_at >= 0; });
 }
 
+// Something that was done to the nodes while the run went on.
+struct EventRecord {
+  std::string what = {};
+  int64_t planned_ns = 0;
+  int64_t began_ns = -1;  // -1: the run was over before
+  int64_t ended_ns = -1;
+  bool succeeded = false;
+  std::string outcome = {};  // in words
+};
+
 struct RunFacts {
   uint64_t seed = 0;
   std::string version;        // of this client
@@ -75,6 +85,7 @@ struct RunFacts {
   std::string model;          // as the nodes name it
   std::vector<std::string> targets;
   int32_t channels = 1;          // for each target
+  std::string balance;           // how targets take turns
   int64_t warmup_ns = 0;         // requests meant before this are not measured
   int64_t last_intended_ns = 0;  // of all requests
   int64_t measured_from_ns = 0;  // [from, to) of the requests that are measured
@@ -89,6 +100,7 @@ struct RunFacts {
   StopReason stop_reason = StopReason::kCount;
   std::string stop_detail;  // in words, for the reasons that leave work undone
   std::vector<LoadSample> samples;
+  std::vector<EventRecord> events;                      // in the order of their planned times
   std::optional<std::vector<GreedyComparison>> greedy;  // where it was asked for
 };
 

@@ -18,6 +18,11 @@ double share(int64_t part, int64_t whole) {
   return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
 }
 
+// Its reader had the beginning of an answer, and never gets the rest.
+bool is_lost(const RequestRecord& record) {
+  return !is_cut(record) && !completed(record) && !record.node_id.empty();
+}
+
 }  // namespace
 
 double Outcomes::error_share() const { return share(failed + broken, completed + failed + broken); }
@@ -87,6 +92,12 @@ Outcomes outcomes_of(const Judged& requests) {
   for (const RequestRecord* record : requests) {
     ++outcomes.asked;
     outcomes.more_attempts += record->more_attempts;
+    if (record->more_attempts > 0) {
+      ++outcomes.retried;
+      outcomes.retried_completed += completed(*record) ? 1 : 0;
+      outcomes.moved += completed(*record) && record->target != record->first_target ? 1 : 0;
+    }
+    outcomes.lost += is_lost(*record) ? 1 : 0;
     if (is_cut(*record)) {
       ++outcomes.cut;
     } else if (completed(*record)) {
@@ -116,6 +127,24 @@ std::vector<ErrorFigures> errors_of(const Judged& requests) {
   std::vector<ErrorFigures> all;
   for (auto& [key, error] : errors) all.push_back(std::move(error));
   std::ranges::stable_sort(all, std::greater<>(), &ErrorFigures::count);
+  return all;
+}
+
+std::vector<EventFigures> events_of(const LoadRun& run) {
+  std::vector<EventFigures> all;
+  std::vector<Judged> ended(run.facts.events.size());
+  for (const RequestRecord& record : run.records) {
+    if (record.fault != LoadFault::kNone || record.end_ns < 0) continue;
+    size_t last = ended.size();
+    for (size_t i = 0; i < ended.size(); ++i) {
+      const int64_t began_ns = run.facts.events[i].began_ns;
+      if (began_ns >= 0 && began_ns <= record.end_ns) last = i;
+    }
+    if (last < ended.size()) ended[last].push_back(&record);
+  }
+  for (size_t i = 0; i < ended.size(); ++i) {
+    all.push_back({run.facts.events[i], outcomes_of(ended[i])});
+  }
   return all;
 }
 

@@ -16,6 +16,7 @@ Outcomes outcomes_of(const Judged& requests);
 std::vector<ErrorFigures> errors_of(const Judged& requests);
 std::vector<NodeFigures> nodes_of(const Judged& requests);
 TokenFigures tokens_of(const Judged& requests);
+std::vector<EventFigures> events_of(const LoadRun& run);
 std::vector<FaultFigures> faults_of(std::span<const RequestRecord> records);
 SessionFigures sessions_of(std::span<const RequestRecord> records);
 

@@ -21,6 +21,7 @@ StreamCall::StreamCall(World world, CallSetting setting, RequestRecord record)
 
 void StreamCall::start(Targets::Lane& lane, const v1::GenerateRequest& request) {
   record_.target = lane.target;
+  if (record_.first_target.empty()) record_.first_target = lane.target;
   if (!setting_.session.empty()) context_.AddMetadata("x-session-id", setting_.session);
   std::optional<std::chrono::nanoseconds> limit = setting_.timeout;
   if (setting_.fault.kind == LoadFault::kDeadline) {

@@ -50,6 +50,7 @@ class Drawing {
     out_ = "<svg viewBox=\"0 0 480 250\" role=\"img\" aria-label=\"" + escape_html(chart_.title) +
            "\" data-plot=\"" + pointer_data() + "\">";
     for (const Chart::Band& band : chart_.bands) add_band(band);
+    for (const Chart::Mark& mark : chart_.marks) add_mark(mark);
     add_axes();
     for (const ChartLine& line : chart_.lines) add_line(line);
     return out_ + "</svg>";
@@ -78,6 +79,12 @@ class Drawing {
     out_ += "<rect class=\"band\"" + attribute("x", from) + attribute("y", kTop) +
             attribute("width", to - from) + attribute("height", kHeight - kTop - kBottom) + "/>";
     if (to - from > 60) add_text(from + 4, kTop + 13, "note", band.name);
+  }
+  void add_mark(const Chart::Mark& mark) {
+    const double x = across(mark.x);
+    out_ += "<g><title>" + escape_html(mark.name) + "</title>";
+    add_rule(x, kTop, x, kHeight - kBottom, "mark");
+    out_ += "</g>";
   }
   void add_axes() {
     for (const Tick& tick : y_.ticks(5)) {

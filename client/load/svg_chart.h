@@ -52,6 +52,12 @@ struct Chart {
     std::string name;
   };
   std::vector<Band> bands;
+  // Moments, as upright lines with their names.
+  struct Mark {
+    double x = 0;
+    std::string name;
+  };
+  std::vector<Mark> marks;
 };
 
 // A <figure>; where no line has a point, one that says so.

@@ -35,8 +35,13 @@ absl::Status look(Targets::Lane& lane, std::chrono::system_clock::time_point dea
 
 Targets::Targets(const ChannelOptions& options,
                  const std::vector<std::string>& addresses,
-                 int channels)
-    : addresses_(addresses), channels_(channels) {
+                 int channels,
+                 BalancePolicy policy)
+    : addresses_(addresses),
+      channels_(channels),
+      policy_(policy),
+      balancer_(make_balancer(policy, addresses)),
+      connection_(addresses.size()) {
   for (int i = 0; i < channels; ++i) {
     for (const std::string& address : addresses) {
       ChannelOptions own = options;
@@ -47,6 +52,31 @@ Targets::Targets(const ChannelOptions& options,
       lanes_.push_back({address, std::move(channel), std::move(stub)});
     }
   }
+  if (policy == BalancePolicy::kWeightedRoundRobin) {
+    std::vector<std::shared_ptr<grpc::Channel>> reporters;
+    for (size_t i = 0; i < addresses.size(); ++i) reporters.push_back(lanes_[i].channel);
+    loads_ = std::make_unique<LoadWatch>(std::move(reporters));
+  }
+}
+
+Targets::Lane& Targets::pick(std::string_view key, std::string_view avoided) {
+  const size_t targets = addresses_.size();
+  const auto lane_of = [&](size_t target) -> Lane& {
+    return lanes_[connection_[target] * targets + target];
+  };
+  // Connections that are idle or being made may well lead somewhere: the call waits for them.
+  const auto usable = [&](size_t target) {
+    return addresses_[target] != avoided &&
+           lane_of(target).channel->GetState(false) != GRPC_CHANNEL_TRANSIENT_FAILURE;
+  };
+  if (loads_) {
+    const int64_t now_ns = std::chrono::nanoseconds(Clock::now().time_since_epoch()).count();
+    for (const auto& [reporter, load] : loads_->take()) balancer_->learn(reporter, load, now_ns);
+  }
+  const size_t target = targets == 1 ? 0 : balancer_->pick(key, usable);
+  Lane& lane = lane_of(target);
+  connection_[target] = (connection_[target] + 1) % static_cast<size_t>(channels_);
+  return lane;
 }
 
 Targets::Lane& Targets::next() {

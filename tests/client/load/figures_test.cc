@@ -128,6 +128,53 @@ TEST(Figures, KeepFaultsOnPurposeApart) {
   EXPECT_THAT(f.errors, SizeIs(0));
 }
 
+TEST(Figures, TellWhatWasLostAndWhatWasAnsweredElsewhere) {
+  RunBuilder builder;
+  RequestRecord lost = answered(0, {});
+  lost.code = 14;
+  builder.add(lost).add(failed(0, 14));  // the second never began
+  for (const char* target : {"127.0.0.1:50051", "127.0.0.1:50052"}) {
+    RequestRecord retried = answered(0, {});
+    retried.more_attempts = 2;
+    retried.first_target = "127.0.0.1:50051";
+    retried.target = target;
+    builder.add(retried);
+  }
+  RequestRecord in_vain = failed(0, 14);
+  in_vain.more_attempts = 1;
+  builder.add(in_vain);
+  const Outcomes outcomes = figures(builder.measured_until(kSecond)).outcomes;
+  EXPECT_EQ(outcomes.failed, 3);
+  EXPECT_EQ(outcomes.lost, 1);
+  EXPECT_EQ(outcomes.retried, 3);
+  EXPECT_EQ(outcomes.retried_completed, 2);
+  EXPECT_EQ(outcomes.moved, 1);
+  EXPECT_EQ(outcomes.more_attempts, 5);
+}
+
+TEST(Figures, TellWhatCameAfterEachEvent) {
+  RunBuilder builder;
+  builder.add(10, 0, 100 * kMs, {});  // these end 111 ms after they were meant
+  RequestRecord lost = answered(450 * kMs, {});
+  lost.code = 14;
+  builder.add(lost);
+  RequestRecord early = failed(450 * kMs, 14);
+  early.measured = false;
+  builder.add(early);
+  builder.facts().events = {
+      {.what = "kill", .planned_ns = 400 * kMs, .began_ns = 500 * kMs, .ended_ns = 501 * kMs},
+      {.what = "start", .planned_ns = 800 * kMs, .began_ns = 800 * kMs, .ended_ns = 801 * kMs},
+      {.what = "late", .planned_ns = 9 * kSecond}};
+  const std::vector<EventFigures> events = figures(builder.measured_until(kSecond)).events;
+  ASSERT_THAT(events, SizeIs(3));
+  EXPECT_EQ(events[0].event.what, "kill");
+  EXPECT_EQ(events[0].outcomes.lost, 1);
+  EXPECT_EQ(events[0].outcomes.failed, 1);
+  EXPECT_EQ(events[0].outcomes.completed, 3);  // those meant at 400, 500 and 600 ms
+  EXPECT_EQ(events[1].outcomes.completed, 3);
+  EXPECT_EQ(events[2].outcomes.asked, 0);
+}
+
 TEST(Figures, NoticeWhenArrivalsAndUsageDisagree) {
   RunBuilder builder;
   builder.add(3, 0, kMs, {});

@@ -5,6 +5,8 @@
 #include <deque>
 #include <utility>
 
+#include "xds/service/orca/v3/orca.grpc.pb.h"
+
 namespace switchyard::test {
 
 // One answer. gRPC's reactions and the clock's thread meet under its lock.
@@ -174,17 +176,40 @@ struct LoadStub::Health : grpc::health::v1::Health::Service {
   const LoadStub& stub;
 };
 
+struct LoadStub::Reports : xds::service::orca::v3::OpenRcaService::Service {
+  explicit Reports(const LoadStub& owner) : stub(owner) {}
+
+  grpc::Status StreamCoreMetrics(
+      grpc::ServerContext* context,
+      const xds::service::orca::v3::OrcaLoadReportRequest*,
+      grpc::ServerWriter<xds::data::orca::v3::OrcaLoadReport>* writer) override {
+    if (stub.utilization_ == 0) return {grpc::StatusCode::UNIMPLEMENTED, "no reports"};
+    while (!context->IsCancelled()) {
+      xds::data::orca::v3::OrcaLoadReport report;
+      report.set_application_utilization(stub.utilization_);
+      report.set_rps_fractional(10);
+      if (!writer->Write(report)) break;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return {};
+  }
+
+  const LoadStub& stub;
+};
+
 LoadStub::LoadStub(Respond respond)
     : respond_(std::move(respond)),
       generation_(std::make_unique<Generation>(*this)),
       models_(std::make_unique<Models>()),
-      health_(std::make_unique<Health>(*this)) {
+      health_(std::make_unique<Health>(*this)),
+      reports_(std::make_unique<Reports>(*this)) {
   grpc::EnableDefaultHealthCheckService(false);
   grpc::ServerBuilder builder;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
   builder.RegisterService(generation_.get());
   builder.RegisterService(models_.get());
   builder.RegisterService(health_.get());
+  builder.RegisterService(reports_.get());
   server_ = builder.BuildAndStart();
   time_ = std::thread([this] { keep_time(); });
 }

@@ -54,6 +54,8 @@ class LoadStub {
   void stall(Clock::time_point at, std::chrono::milliseconds time);
   // What health says.
   void set_serving(bool serving) { serving_ = serving; }
+  // What its load reports say, of 10 requests/s; 0: there are none.
+  void set_utilization(double utilization) { utilization_ = utilization; }
   // Requests are kept from now on; off for loads that are large.
   void keep_requests(bool keep) { keep_ = keep; }
 
@@ -66,6 +68,7 @@ class LoadStub {
   struct Generation;
   struct Models;
   struct Health;
+  struct Reports;
 
   void at(Clock::time_point due, std::shared_ptr<Stream> stream);
   void keep_time();
@@ -74,6 +77,7 @@ class LoadStub {
   int port_ = 0;
   std::atomic<bool> serving_ = true;
   std::atomic<bool> keep_ = true;
+  std::atomic<double> utilization_ = 0;
   std::atomic<int64_t> cancelled_ = 0;
   std::atomic<int64_t> open_ = 0;
 
@@ -88,6 +92,7 @@ class LoadStub {
   std::unique_ptr<Generation> generation_;
   std::unique_ptr<Models> models_;
   std::unique_ptr<Health> health_;
+  std::unique_ptr<Reports> reports_;
   std::unique_ptr<grpc::Server> server_;
   std::thread time_;
 };

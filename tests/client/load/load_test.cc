@@ -6,7 +6,9 @@
 #include <set>
 #include <thread>
 
+#include "google/rpc/error_details.pb.h"
 #include "tests/client/load/load_world.h"
+#include "tests/client/stub_node.h"
 
 namespace switchyard::test {
 namespace {
@@ -35,6 +37,85 @@ TEST(Targets, AreAskedInTurnOverConnectionsOfTheirOwn) {
   for (const LoadStub::Seen& seen : first.seen()) ++connections[seen.peer];
   EXPECT_EQ(connections.size(), 2u);
   for (const auto& [peer, requests] : connections) EXPECT_EQ(requests, 10) << peer;
+}
+
+TEST(Targets, ShareByWhatTheySayOfThemselves) {
+  LoadStub idle(at_once);
+  LoadStub busy(at_once);
+  idle.set_utilization(0.2);
+  busy.set_utilization(0.8);
+  Targets targets({}, {idle.address(), busy.address()}, 1, BalancePolicy::kWeightedRoundRobin);
+  auto load =
+      Load::open(*parse_load_spec(spec_of({{"rate", 400}}, {{"requests", 600}})), targets, 5s);
+  ASSERT_TRUE(load.ok()) << load.status();
+  const auto run = (*load)->run();
+  ASSERT_TRUE(run.ok());
+  EXPECT_EQ(run->facts.balance, "weighted-round-robin");
+  // Until both have said something the turns are equal.
+  EXPECT_GT(idle.seen().size(), 3 * busy.seen().size());
+}
+
+TEST(Targets, KeepConversationsTogetherOnTheRing) {
+  LoadStub first(at_once);
+  LoadStub second(at_once);
+  Targets targets({}, {first.address(), second.address()}, 2, BalancePolicy::kRingHash);
+  auto load =
+      Load::open(*parse_load_spec(spec_of(
+                     {{"concurrency", 4}},
+                     {{"requests", 80}, {"classes", {{{"prompt_tokens", 4}, {"turns", 4}}}}})),
+                 targets, 5s);
+  ASSERT_TRUE(load.ok()) << load.status();
+  const auto run = (*load)->run();
+  ASSERT_TRUE(run.ok());
+  std::map<int64_t, std::set<std::string>> asked;
+  std::set<std::string> all;
+  for (const RequestRecord& record : run->records) {
+    asked[record.session].insert(record.target);
+    all.insert(record.target);
+  }
+  EXPECT_GE(asked.size(), 20u);
+  for (const auto& [session, addresses] : asked) EXPECT_EQ(addresses.size(), 1u) << session;
+  EXPECT_EQ(all.size(), 2u);
+}
+
+TEST(Targets, WhoeverRefusedIsNotAskedAgainAndWhoeverIsGoneIsPassedOver) {
+  auto gone = std::make_unique<LoadStub>(at_once);
+  LoadStub full([](const v1::GenerateRequest&) {
+    google::rpc::ErrorInfo info;
+    info.set_reason("QUEUE_FULL");
+    return StubAnswer{.refusal = status_with(grpc::StatusCode::RESOURCE_EXHAUSTED, "full", info,
+                                             retry_after(1ms))};
+  });
+  LoadStub good(at_once);
+  Targets targets({}, {gone->address(), full.address(), good.address()}, 1);
+  auto load = Load::open(
+      *parse_load_spec(spec_of({{"concurrency", 1}}, {{"requests", 30}, {"retries", 1}})), targets,
+      5s);
+  ASSERT_TRUE(load.ok()) << load.status();
+  gone.reset();
+  const auto run = (*load)->run();
+  ASSERT_TRUE(run.ok());
+  int lost = 0;
+  int moved = 0;
+  for (const RequestRecord& record : run->records) {
+    lost += record.code != 0;
+    moved += record.first_target == full.address() && record.target == good.address();
+  }
+  EXPECT_LE(lost, 2);  // whoever finds out that nobody listens there any more
+  EXPECT_GE(moved, 8);
+}
+
+TEST(Load, TellsWhatWasDoneToTheNodes) {
+  World world(at_once);
+  auto load = world.load(spec_of({{"rate", 200}}, {{"duration_seconds", 0.5}}));
+  load->set_events({{.at_seconds = 0.2, .kind = PlannedEvent::Kind::kCommand, .what = "exit 4"},
+                    {.at_seconds = 60, .kind = PlannedEvent::Kind::kCommand, .what = "true"}});
+  const auto run = load->run();
+  ASSERT_TRUE(run.ok());
+  ASSERT_EQ(run->facts.events.size(), 2u);
+  EXPECT_EQ(run->facts.events[0].outcome, "exit code 4");
+  EXPECT_GE(run->facts.events[0].began_ns, 200 * kMs);
+  EXPECT_EQ(run->facts.events[1].began_ns, -1);
 }
 
 TEST(Targets, AreWaitedForUntilTheyServe) {

@@ -71,7 +71,8 @@ def conforms(value, shape, path="$"):
 
 
 OUTCOMES = {name: int for name in ("asked", "completed", "failed", "broken", "cut", "refused_with_retry_info",
-                                   "refused_without_retry_info", "more_attempts")} | {"error_share": NUMBER}
+                                   "refused_without_retry_info", "more_attempts", "lost", "retried",
+                                   "retried_completed", "moved")} | {"error_share": NUMBER}
 DISTRIBUTION = {"count": int, "groups": int, "min": NUMBER, "max": NUMBER, "deviation": NUMBER} | {
     name: ESTIMATE for name in ("mean", "p50", "p90", "p95", "p99", "p99_9")}
 LATENCIES = {name: DISTRIBUTION for name in ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")}
@@ -91,6 +92,8 @@ SUMMARY = {
     "faults": [{"fault": str, "asked": int, "ended": dict}],
     "nodes": [{"node": str, "outcomes": OUTCOMES, "output_tokens": int, "cached_share": NUMBER,
                "ttft_p50_ms": NUMBER, "ttft_p99_ms": NUMBER}],
+    "events": [{"what": str, "planned_seconds": NUMBER, "began_seconds": MAYBE, "ended_seconds": MAYBE,
+                "succeeded": bool, "outcome": str, "from_then_on": OUTCOMES}],
     "classes": [{"class": str, "outcomes": OUTCOMES, "latencies": LATENCIES, "goodput": GOODPUT}],
 }
 HEAD = {
@@ -98,7 +101,7 @@ HEAD = {
     "environment": {"version": str, "host": str, "system": str, "processor": str, "cores": int, "command_line": str,
                     "start_unix_seconds": NUMBER, "end_unix_seconds": NUMBER},
     "objectives": {"all": dict, "classes": dict, "good_share": NUMBER},
-    "run": {"model": str, "targets": [str], "channels_per_target": int, "warmup_seconds": NUMBER,
+    "run": {"model": str, "targets": [str], "channels_per_target": int, "balance": str, "warmup_seconds": NUMBER,
             "measured_from_seconds": NUMBER, "measured_to_seconds": NUMBER, "wall_seconds": NUMBER,
             "client_cpu_seconds": NUMBER, "max_in_flight": int, "peak_in_flight": int, "held_back": int,
             "unsent_turns": int, "stop_reason": str, "stop_detail": str, "greedy": (list, type(None))},
@@ -125,7 +128,8 @@ REPORT = HEAD | {
 REQUEST = {
     "number": int, "class": str, "session": (int, type(None)), "turn": int, "priority": int, "fault": str,
     "measured": bool, "held_back": bool, "cut": bool, "intended_seconds": MAYBE, "sent_seconds": MAYBE,
-    "end_seconds": MAYBE, "ttft_ms": MAYBE, "tpot_ms": MAYBE, "e2e_ms": MAYBE, "target": str, "node": str, "code": str,
+    "end_seconds": MAYBE, "ttft_ms": MAYBE, "tpot_ms": MAYBE, "e2e_ms": MAYBE, "target": str, "first_target": str, "node": str,
+    "code": str,
     "reason": str, "message": str, "retry_info": bool, "more_attempts": int, "broken": bool, "prompt_tokens": MAYBE,
     "cached_tokens": MAYBE, "completion_tokens": MAYBE, "preemptions": MAYBE, "node_queue_ms": MAYBE,
     "node_ttft_ms": MAYBE, "node_total_ms": MAYBE, "arrivals": [[NUMBER]],

@@ -48,6 +48,7 @@ LoadRun make_run(double rate) {
     } else if (random() % 400 == 0) {
       record = failed(at_ns, 14);
       record.message = "connection reset by peer";
+      if (random() % 2 == 0) record.node_id = "node-a";
     } else if (random() % 100 == 0) {
       record.fault = LoadFault::kCancel;
       record.code = 1;
@@ -70,6 +71,16 @@ LoadRun make_run(double rate) {
   facts.lateness.worst_ns = 3 * kMs;
   facts.lateness.median_ns = 40'000;
   facts.lateness.p99_ns = 900'000;
+  facts.balance = "round-robin";
+  facts.events = {{.what = "kubectl delete pod switchyard-0",
+                   .planned_ns = 70 * kSecond,
+                   .began_ns = 70 * kSecond,
+                   .ended_ns = 71 * kSecond,
+                   .succeeded = true,
+                   .outcome = "exit code 0"},
+                  {.what = "drain 127.0.0.1:9001",
+                   .planned_ns = 300 * kSecond,
+                   .outcome = "the run was over before"}};
   LoadRun run = builder.measured_until(kRunNs);
   for (int64_t at_ns = 0; at_ns < run.facts.wall_ns; at_ns += kSecond) {
     LoadSample sample{.at_ns = at_ns};
@@ -143,6 +154,8 @@ void make_hostile(LoadRun& run) {
   run.facts.model = bad;
   run.facts.spec_json = "{\"name\": \"</pre><script>alert(3)</script>\"}";
   run.facts.targets.push_back("=cmd|' /C calc'!A0");
+  run.facts.events[0].what = bad;
+  run.facts.events[0].outcome = bad;
   for (RequestRecord& record : run.records) {
     if (record.class_name == "chat") record.class_name = "=1+1," + bad;
     if (record.node_id == "node-b") record.node_id = bad;
