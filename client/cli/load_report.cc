@@ -79,7 +79,9 @@ absl::StatusOr<LoadReporter> LoadReporter::make(const LoadReportFlags& flags,
   return reporter;
 }
 
-void LoadReporter::begin() { scraper_ = std::make_unique<Scraper>(pages_, ScrapeOptions{}); }
+void LoadReporter::begin() {
+  scraper_ = std::make_unique<Scraper<ServerSeries>>(pages_, ScrapeOptions{});
+}
 
 int LoadReporter::report(const LoadRun& run, Output output) {
   return write(make_report(run, context()), run.records, output);

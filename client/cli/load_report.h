@@ -52,7 +52,7 @@ class LoadReporter {
   Environment environment_;
   Objectives objectives_;
   std::vector<HttpUrl> pages_;
-  std::unique_ptr<Scraper> scraper_;  // from begin() to report()
+  std::unique_ptr<Scraper<ServerSeries>> scraper_;  // from begin() to report()
 };
 
 }  // namespace switchyard

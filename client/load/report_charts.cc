@@ -92,7 +92,7 @@ ChartLine gauge_line(std::string name,
                      double scale) {
   ChartLine line{.name = std::move(name), .points = {}, .colour = colour};
   for (const ServerSample& sample : server.samples) {
-    const double at = seconds_into(facts, sample);
+    const double at = seconds_into(facts, sample.unix_ns);
     if (at < 0 || at > static_cast<double>(facts.wall_ns) / 1e9) continue;
     line.points.push_back({at, or_gap(sample.*gauge * scale)});
   }
@@ -111,7 +111,7 @@ ChartLine summed_gauge(std::string name,
     for (const ServerView& server : report.servers) {
       const ServerSample* newest = nullptr;
       for (const ServerSample& sample : server.samples) {
-        if (seconds_into(report.facts, sample) < until) newest = &sample;
+        if (seconds_into(report.facts, sample.unix_ns) < until) newest = &sample;
       }
       if (newest == nullptr || newest->*gauge < 0) continue;
       sum += newest->*gauge;

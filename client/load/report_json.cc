@@ -200,7 +200,7 @@ Json server_json(const ServerView& server, const RunFacts& facts) {
                {"peak_cache_usage", known(server.peak_cache_usage)}};
   Json& samples = json["samples"] = Json::array();
   for (const ServerSample& sample : server.samples) {
-    samples.push_back({{"at_seconds", number(seconds_into(facts, sample))},
+    samples.push_back({{"at_seconds", number(seconds_into(facts, sample.unix_ns))},
                        {"running", known(sample.running)},
                        {"waiting", known(sample.waiting)},
                        {"cache_usage", known(sample.cache_usage)},

@@ -12,6 +12,7 @@
 
 #include "client/load/failure.h"
 #include "client/load/http_get.h"
+#include "client/load/server_sample.h"
 #include "tests/client/load/http_server.h"
 
 namespace switchyard::test {
@@ -194,7 +195,8 @@ TEST(Scraper, ReadsPagesBeforeDuringAndAfter) {
         "switchyard_build_info{version=\"9.1\"} 1\nswitchyard_generation_tokens_total " +
         std::to_string(++pages) + "\n"));
   });
-  Scraper scraper({url_of(server)}, {.interval = milliseconds(5), .limits = {}, .page_limits = {}});
+  Scraper<ServerSeries> scraper({url_of(server)},
+                                {.interval = milliseconds(5), .limits = {}, .page_limits = {}});
   EXPECT_GE(pages, 1);  // the constructor waits for the first
   while (pages < 5) std::this_thread::yield();
   const std::vector<ServerSeries> series = scraper.finish();
@@ -218,8 +220,9 @@ TEST(Scraper, GoesOnAfterFailuresAndCountsThem) {
     connection.send(
         HttpServer::page(page == 2 ? "{\"not\": \"metrics\"}" : "switchyard_requests_running 1\n"));
   });
-  Scraper scraper({url_of(server), {.host = "127.0.0.1", .port = "1", .path = "/metrics"}},
-                  {.interval = milliseconds(5), .limits = {}, .page_limits = {}});
+  Scraper<ServerSeries> scraper(
+      {url_of(server), {.host = "127.0.0.1", .port = "1", .path = "/metrics"}},
+      {.interval = milliseconds(5), .limits = {}, .page_limits = {}});
   while (pages < 4) std::this_thread::yield();
   const std::vector<ServerSeries> series = scraper.finish();
   EXPECT_EQ(series[0].failures, 2);
@@ -236,7 +239,7 @@ TEST(Scraper, KeepsNoMoreSamplesThanItMay) {
     ++pages;
     connection.send(HttpServer::page("switchyard_requests_running 1\n"));
   });
-  Scraper scraper(
+  Scraper<ServerSeries> scraper(
       {url_of(server)},
       {.interval = milliseconds(1), .limits = {}, .page_limits = {}, .most_samples = 8});
   while (pages < 20) std::this_thread::yield();
@@ -246,7 +249,7 @@ TEST(Scraper, KeepsNoMoreSamplesThanItMay) {
 }
 
 TEST(Scraper, OfNoPagesDoesNothing) {
-  Scraper scraper({}, {});
+  Scraper<ServerSeries> scraper({}, {});
   EXPECT_THAT(scraper.finish(), SizeIs(0));
 }
 
