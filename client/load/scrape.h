@@ -1,15 +1,17 @@
 // Follows pages of metrics before, during and after a run. A page that cannot be had is counted and
-// the run goes on. One loop for whatever pages become (server_sample.h).
+// the run goes on. One loop for whatever pages become (server_sample.h, gpu_sample.h).
 #pragma once
 
 #include <absl/status/statusor.h>
 
+#include <algorithm>
 #include <chrono>
 #include <concepts>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
 #include <span>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
