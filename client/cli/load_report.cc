@@ -29,6 +29,21 @@ bool write_file(const std::string& path,
   return false;
 }
 
+absl::StatusOr<std::vector<HttpUrl>> page_urls(std::string_view flag,
+                                               const std::vector<std::string>& texts) {
+  constexpr size_t kMostPages = 256;  // a thread each
+  if (texts.size() > kMostPages) {
+    return failure(flag, ": ", texts.size(), " pages, limit ", kMostPages);
+  }
+  std::vector<HttpUrl> urls;
+  for (const std::string& text : texts) {
+    absl::StatusOr<HttpUrl> url = parse_http_url(text, "/metrics");
+    if (!url.ok()) return failure(flag, ": ", why(url.status()));
+    urls.push_back(*std::move(url));
+  }
+  return urls;
+}
+
 }  // namespace
 
 void LoadReportFlags::add_to(CLI::App& command) {
@@ -47,6 +62,10 @@ void LoadReportFlags::add_to(CLI::App& command) {
   command
       .add_option("--metrics", metrics_pages,
                   "HOST:PORT of a node's metrics, read every second; once for each node")
+      ->group(kGroup);
+  command
+      .add_option("--gpu-metrics", gpu_pages,
+                  "HOST:PORT of a dcgm-exporter, read every second; once for each host")
       ->group(kGroup);
   command.add_option("--json", json_file, "Write the report to this file, for `load compare`")
       ->group(kGroup);
@@ -67,19 +86,19 @@ absl::StatusOr<LoadReporter> LoadReporter::make(const LoadReportFlags& flags,
     if (!status.ok()) return failure("--slo: ", why(status));
   }
   reporter.objectives_.good_share = flags.good_percent / 100;
-  constexpr size_t kMostPages = 256;  // a thread each
-  if (flags.metrics_pages.size() > kMostPages) {
-    return failure("--metrics: ", flags.metrics_pages.size(), " pages, limit ", kMostPages);
-  }
-  for (const std::string& text : flags.metrics_pages) {
-    absl::StatusOr<HttpUrl> url = parse_http_url(text, "/metrics");
-    if (!url.ok()) return failure("--metrics: ", why(url.status()));
-    reporter.pages_.push_back(*std::move(url));
-  }
+  auto server_pages = page_urls("--metrics", flags.metrics_pages);
+  if (!server_pages.ok()) return server_pages.status();
+  reporter.server_pages_ = *std::move(server_pages);
+  auto gpu_pages = page_urls("--gpu-metrics", flags.gpu_pages);
+  if (!gpu_pages.ok()) return gpu_pages.status();
+  reporter.gpu_pages_ = *std::move(gpu_pages);
   return reporter;
 }
 
-void LoadReporter::begin() { scraper_ = std::make_unique<Scraper>(pages_, ScrapeOptions{}); }
+void LoadReporter::begin() {
+  servers_ = std::make_unique<Scraper<ServerSeries>>(server_pages_, ScrapeOptions{});
+  gpus_ = std::make_unique<Scraper<GpuSeries>>(gpu_pages_, ScrapeOptions{});
+}
 
 int LoadReporter::report(const LoadRun& run, Output output) {
   return write(make_report(run, context()), run.records, output);
@@ -91,9 +110,12 @@ int LoadReporter::report(const SweepResult& sweep, Output output) {
 }
 
 ReportContext LoadReporter::context() {
-  ReportContext context{.environment = environment_, .objectives = objectives_, .servers = {}};
-  if (scraper_) context.servers = scraper_->finish();
-  scraper_.reset();
+  ReportContext context{
+      .environment = environment_, .objectives = objectives_, .servers = {}, .gpus = {}};
+  if (servers_) context.servers = servers_->finish();
+  if (gpus_) context.gpus = gpus_->finish();
+  servers_.reset();
+  gpus_.reset();
   return context;
 }
 

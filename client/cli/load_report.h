@@ -19,6 +19,7 @@ struct LoadReportFlags {
   std::vector<std::string> objectives;     // as add_objective() takes them
   double good_percent = 99;                // of a class's requests, for a sweep
   std::vector<std::string> metrics_pages;  // of the nodes
+  std::vector<std::string> gpu_pages;      // of their GPUs' exporters
   std::string json_file;
   std::string html_file;
   std::string csv_file;
@@ -51,8 +52,11 @@ class LoadReporter {
   LoadReportFlags flags_;
   Environment environment_;
   Objectives objectives_;
-  std::vector<HttpUrl> pages_;
-  std::unique_ptr<Scraper> scraper_;  // from begin() to report()
+  std::vector<HttpUrl> server_pages_;
+  std::vector<HttpUrl> gpu_pages_;
+  // From begin() to report().
+  std::unique_ptr<Scraper<ServerSeries>> servers_;
+  std::unique_ptr<Scraper<GpuSeries>> gpus_;
 };
 
 }  // namespace switchyard

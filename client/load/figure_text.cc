@@ -132,6 +132,16 @@ std::string outcomes_text(const Outcomes& outcomes) {
   return text;
 }
 
+std::string energy_text(const GpuEnergy& energy) {
+  std::string text = short_number(energy.joules / 1e3) + " kJ by " + with_thousands(energy.gpus) +
+                     (energy.gpus == 1 ? " GPU" : " GPUs");
+  if (energy.tokens_per_joule >= 0) {
+    text += ", " + short_number(energy.tokens_per_joule) + " output tokens/J";
+  }
+  return text + "; from " + short_number(energy.from_seconds) + " s to " +
+         short_number(energy.to_seconds) + " s";
+}
+
 std::string subject_text(const RunFacts& facts) {
   std::string text = facts.model.empty() ? "the node's model" : facts.model;
   if (facts.targets.empty()) return text;
@@ -163,6 +173,7 @@ std::vector<SummaryLine> summary_lines(const Report& report) {
       lines.push_back({"goodput", text});
     }
     lines.push_back({"sessions", sessions_text(figures.sessions)});
+    if (report.gpus.energy) lines.push_back({"energy", energy_text(*report.gpus.energy)});
   }
   if (report.facts.greedy) {
     const auto& pairs = *report.facts.greedy;

@@ -24,6 +24,9 @@ std::string outcomes_text(const Outcomes& outcomes);
 // "lfm2 at 127.0.0.1:50051 and 2 more"
 std::string subject_text(const RunFacts& facts);
 
+// "12.3 kJ by 2 GPUs, 6.82 output tokens/J; from 10.0 s to 120 s"
+std::string energy_text(const GpuEnergy& energy);
+
 // A line of the summary: what it is of, and the figures in words.
 struct SummaryLine {
   std::string name;

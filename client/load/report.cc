@@ -84,18 +84,22 @@ void warn_of_run(const RunFacts& facts, std::vector<std::string>& warnings) {
   }
 }
 
+template <typename Pages>
+void warn_of_pages(const Pages& pages, std::vector<std::string>& warnings) {
+  if (pages.failures == 0 || pages.first_failure.empty()) return;
+  warnings.push_back(
+      format("%lld of %lld pages of %s could not be had; the first: ", count_of(pages.failures),
+             count_of(pages.scrapes), pages.target.c_str()) +
+      pages.first_failure);
+}
+
 void warn_of_servers(const std::vector<ServerView>& servers, std::vector<std::string>& warnings) {
   for (const ServerView& server : servers) {
     if (server.restarted) {
       warnings.push_back("counters of " + server.target +
                          " fell during the run: it was restarted, its own view is left out");
     }
-    if (server.failures > 0 && !server.first_failure.empty()) {
-      warnings.push_back(format("%lld of %lld pages of %s could not be had; the first: ",
-                                count_of(server.failures), count_of(server.scrapes),
-                                server.target.c_str()) +
-                         server.first_failure);
-    }
+    warn_of_pages(server, warnings);
   }
 }
 
@@ -112,8 +116,11 @@ Report make_report(const LoadRun& run, ReportContext context) {
   report.figures = figures_of(run, report.objectives);
   report.timeline = timeline_of(run);
   report.servers = server_views(std::move(context.servers), run);
+  report.gpus = gpu_views(std::move(context.gpus), run);
   warn_of_counts(report.figures, report.warnings);
   warn_of_servers(report.servers, report.warnings);
+  for (const GpuPages& pages : report.gpus.pages) warn_of_pages(pages, report.warnings);
+  warn_of_gpus(report.gpus, report.warnings);
   return report;
 }
 

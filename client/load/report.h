@@ -9,6 +9,7 @@
 
 #include "client/load/environment.h"
 #include "client/load/figures.h"
+#include "client/load/gpu_view.h"
 #include "client/load/objectives.h"
 #include "client/load/run.h"
 #include "client/load/server_view.h"
@@ -44,16 +45,18 @@ struct Report {
   Figures figures;
   Timeline timeline;
   std::vector<ServerView> servers;
+  GpuViews gpus;
   std::optional<SweepSummary> sweep;
 
   [[nodiscard]] bool refused() const { return !refusal.empty(); }
 };
 
-// What is not of the run itself. `servers`: of pages around it.
+// What is not of the run itself. `servers` and `gpus`: of pages around it.
 struct ReportContext {
   Environment environment;
   Objectives objectives;
   std::vector<ServerSeries> servers;
+  std::vector<GpuSeries> gpus;
 };
 
 Report make_report(const LoadRun& run, ReportContext context);

@@ -10,7 +10,7 @@ namespace switchyard {
 namespace {
 
 constexpr double kGap = std::numeric_limits<double>::quiet_NaN();
-constexpr size_t kMostNodeLines = 7;
+constexpr size_t kMostLines = 7;
 constexpr char kTimeTitle[] = "seconds since the start";
 
 // Negative is not known.
@@ -89,18 +89,18 @@ Chart time_chart(const Report& report, std::string title, std::string note, std:
   return chart;
 }
 
-// A gauge of one node's pages, in the time of the run.
-ChartLine gauge_line(std::string name,
-                     int colour,
-                     const ServerView& server,
-                     const RunFacts& facts,
-                     double ServerSample::*gauge,
-                     double scale) {
+// A value of each page, in the time of the run.
+template <typename Sample, typename Value>
+ChartLine sample_line(std::string name,
+                      int colour,
+                      const std::vector<Sample>& samples,
+                      const RunFacts& facts,
+                      const Value& value) {
   ChartLine line{.name = std::move(name), .points = {}, .colour = colour};
-  for (const ServerSample& sample : server.samples) {
-    const double at = seconds_into(facts, sample);
+  for (const Sample& sample : samples) {
+    const double at = seconds_into(facts, sample.unix_ns);
     if (at < 0 || at > static_cast<double>(facts.wall_ns) / 1e9) continue;
-    line.points.push_back({at, or_gap(sample.*gauge * scale)});
+    line.points.push_back({at, value(sample)});
   }
   return line;
 }
@@ -117,7 +117,7 @@ ChartLine summed_gauge(std::string name,
     for (const ServerView& server : report.servers) {
       const ServerSample* newest = nullptr;
       for (const ServerSample& sample : server.samples) {
-        if (seconds_into(report.facts, sample) < until) newest = &sample;
+        if (seconds_into(report.facts, sample.unix_ns) < until) newest = &sample;
       }
       if (newest == nullptr || newest->*gauge < 0) continue;
       sum += newest->*gauge;
@@ -138,15 +138,35 @@ Chart cache_chart(const Report& report) {
   Chart chart = time_chart(report, "Cache in use", "by the nodes' metrics, the fullest pool",
                            "% of the cache");
   for (const ServerView& server : report.servers) {
-    if (server.samples.empty() || chart.lines.size() == kMostNodeLines) continue;
-    chart.lines.push_back(gauge_line(server.target, static_cast<int>(chart.lines.size()), server,
-                                     report.facts, &ServerSample::cache_usage, 100));
+    if (server.samples.empty() || chart.lines.size() == kMostLines) continue;
+    chart.lines.push_back(sample_line(
+        server.target, static_cast<int>(chart.lines.size()), server.samples, report.facts,
+        [](const ServerSample& sample) { return or_gap(sample.cache_usage * 100); }));
   }
   const auto with_samples = std::ranges::count_if(
       report.servers, [](const ServerView& server) { return !server.samples.empty(); });
-  if (static_cast<size_t>(with_samples) > kMostNodeLines) {
-    chart.note += "; the first " + std::to_string(kMostNodeLines) + " of " +
+  if (static_cast<size_t>(with_samples) > kMostLines) {
+    chart.note += "; the first " + std::to_string(kMostLines) + " of " +
                   std::to_string(with_samples) + " nodes";
+  }
+  return chart;
+}
+
+Chart gpu_chart(const Report& report, std::string title, std::string unit, GpuGauge gauge) {
+  Chart chart = time_chart(report, std::move(title), "", std::move(unit));
+  const bool is_share = gauge != GpuGauge::kPower;
+  size_t known = 0;
+  for (const GpuView& gpu : report.gpus.gpus) {
+    if (gpu[gauge].peak < 0 || ++known > kMostLines) continue;
+    chart.lines.push_back(
+        sample_line(gpu.title, static_cast<int>(known - 1), report.gpus.pages[gpu.page].samples,
+                    report.facts, [&](const GpuSample& sample) {
+                      return or_gap(sample.value(gpu.place, gauge) * (is_share ? 100 : 1));
+                    }));
+  }
+  if (known > kMostLines) {
+    chart.note =
+        "the first " + std::to_string(kMostLines) + " of " + std::to_string(known) + " GPUs";
   }
   return chart;
 }
@@ -213,6 +233,21 @@ std::vector<Chart> time_charts(const Report& report) {
                   window_line("failed otherwise", 3, timeline, [width](const Window& window) {
                     return static_cast<double>(window.failed - window.refused) / width;
                   })};
+  return charts;
+}
+
+std::vector<Chart> gpu_charts(const Report& report) {
+  const GpuViews& gpus = report.gpus;
+  std::vector<Chart> charts;
+  if (gpus.has(GpuGauge::kUtilisation)) {
+    charts.push_back(gpu_chart(report, "GPU utilisation", "% of the time", GpuGauge::kUtilisation));
+  } else if (gpus.has(GpuGauge::kEngineActive)) {
+    charts.push_back(
+        gpu_chart(report, "GPU engines active", "% of the time", GpuGauge::kEngineActive));
+  }
+  if (gpus.has(GpuGauge::kPower)) {
+    charts.push_back(gpu_chart(report, "GPU power", "W", GpuGauge::kPower));
+  }
   return charts;
 }
 

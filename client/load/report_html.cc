@@ -8,6 +8,7 @@
 #include "client/load/html_style.h"
 #include "client/load/html_table.h"
 #include "client/load/report_charts.h"
+#include "client/load/report_gpus.h"
 #include "client/load/svg_chart.h"
 
 namespace switchyard {
@@ -23,12 +24,6 @@ std::string utc(int64_t unix_ns) {
 }
 
 std::string heading(std::string_view text) { return "<h2>" + std::string(text) + "</h2>\n"; }
-
-std::string charts(const std::vector<Chart>& all) {
-  std::string html = "<div class=\"charts\">\n";
-  for (const Chart& chart : all) html += draw(chart);
-  return html + "</div>\n";
-}
 
 std::string tile(std::string_view name, std::string_view value, std::string_view below) {
   return "<div class=\"tile\"><span>" + escape_html(name) + "</span><b>" + escape_html(value) +
@@ -89,7 +84,7 @@ std::string latency_section(const Figures& figures) {
     add_distribution(std::string(one.title), one.values, table);
   }
   std::string html =
-      heading("Latency") + charts(latency_charts(figures)) +
+      heading("Latency") + draw(latency_charts(figures)) +
       "<p class=\"note\">Completed requests, from the moment at which each was meant "
       "to be sent. Small figures: 95 % intervals.</p>\n" +
       table.html();
@@ -259,7 +254,7 @@ std::string sweep_section(const SweepSummary& sweep) {
                p99(figures.latencies.tpot_ms),
                p99(figures.latencies.e2e_ms)});
   }
-  return heading("Sweep") + charts(sweep_charts(sweep)) +
+  return heading("Sweep") + draw(sweep_charts(sweep)) +
          "<p class=\"note\">The rest of this page is the run at the highest rate that met the "
          "objectives, or at the lowest where none did.</p>\n" +
          table.html();
@@ -331,9 +326,10 @@ std::string report_html(const Report& report) {
   if (!report.refused()) {
     html += tiles(report.figures);
     if (report.sweep) html += sweep_section(*report.sweep);
-    html += latency_section(report.figures) + heading("Over time") + charts(time_charts(report)) +
+    html += latency_section(report.figures) + heading("Over time") + draw(time_charts(report)) +
             event_section(report.figures) + goodput_section(report) +
-            error_section(report.figures) + node_section(report.figures) + server_section(report);
+            error_section(report.figures) + node_section(report.figures) + server_section(report) +
+            gpu_section(report);
   }
   html += circumstances(report) + "</main>\n";
   if (!report.refused()) html += "<script>" + std::string(kReportScript) + "</script>\n";

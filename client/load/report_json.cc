@@ -1,9 +1,11 @@
 #include "client/load/report_json.h"
 
-#include <cmath>
 #include <optional>
 #include <ostream>
 #include <string>
+
+#include "client/load/json_number.h"
+#include "client/load/report_gpus.h"
 
 namespace switchyard {
 namespace {
@@ -12,16 +14,8 @@ using Json = nlohmann::ordered_json;
 
 constexpr char kLatencyClock[] = "intended send";
 
-// Six significant digits: more than a clock is worth, and a file half as long.
-Json number(double value) {
-  if (!std::isfinite(value)) return nullptr;
-  if (value == 0 || std::abs(value) >= 1e6) return std::round(value * 10) / 10;
-  const double scale = std::pow(10.0, 5 - std::floor(std::log10(std::abs(value))));
-  return std::round(value * scale) / scale;
-}
-
-// Negative: not known.
-Json known(double value) { return value < 0 ? Json() : number(value); }
+Json number(double value) { return json_number(value); }
+Json known(double value) { return json_known(value); }
 Json seconds(int64_t ns) { return static_cast<double>(ns) / 1e9; }
 
 Json estimate_json(const Estimate& estimate) {
@@ -220,7 +214,7 @@ Json server_json(const ServerView& server, const RunFacts& facts) {
                {"peak_cache_usage", known(server.peak_cache_usage)}};
   Json& samples = json["samples"] = Json::array();
   for (const ServerSample& sample : server.samples) {
-    samples.push_back({{"at_seconds", number(seconds_into(facts, sample))},
+    samples.push_back({{"at_seconds", number(seconds_into(facts, sample.unix_ns))},
                        {"running", known(sample.running)},
                        {"waiting", known(sample.waiting)},
                        {"cache_usage", known(sample.cache_usage)},
@@ -351,6 +345,7 @@ Json report_json(const Report& report) {
   for (const ServerView& server : report.servers) {
     json["servers"].push_back(server_json(server, report.facts));
   }
+  json["gpus"] = gpus_json(report.gpus, report.facts);
   json["sweep"] = report.sweep ? sweep_json(*report.sweep) : Json();
   return json;
 }

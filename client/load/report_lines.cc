@@ -146,6 +146,33 @@ void add_figures(const Figures& figures, CsvTable& table) {
   table.add(figures.goodput);
 }
 
+void add_gpus(const GpuViews& gpus, CsvTable& table) {
+  const auto add = [&table](std::string_view figure, std::string_view statistic, double value) {
+    if (value >= 0) table.add(figure, statistic, value);
+  };
+  for (const GpuView& gpu : gpus.gpus) {
+    table.scope("gpu " + gpu.title);
+    for (const GpuGaugeInfo& info : kShownGpuGauges) {
+      add(info.name, "mean", gpu[info.gauge].mean);
+      add(info.name, "peak", gpu[info.gauge].peak);
+    }
+    add("memory_total_mib", "value", gpu.memory_total_mib);
+    add("energy", "joules", gpu.joules);
+    if (gpu.xid_errors) add("xid_errors", "count", static_cast<double>(gpu.xid_errors->size()));
+  }
+  for (const GpuPages& pages : gpus.pages) {
+    table.scope("gpu pages " + pages.target);
+    add("pages", "scrapes", static_cast<double>(pages.scrapes));
+    add("pages", "failures", static_cast<double>(pages.failures));
+    add("pages", "longest_gap_seconds", pages.longest_gap_seconds);
+  }
+  if (!gpus.energy) return;
+  table.scope("all gpus");
+  add("energy", "joules", gpus.energy->joules);
+  add("energy", "output_tokens", static_cast<double>(gpus.energy->output_tokens));
+  add("energy", "tokens_per_joule", gpus.energy->tokens_per_joule);
+}
+
 }  // namespace
 
 void write_request_lines(std::span<const RequestRecord> records, std::ostream& out) {
@@ -171,6 +198,7 @@ void write_csv(const Report& report, std::ostream& out) {
     for (const NamedDistribution& values : named_distributions(one.latencies)) table.add(values);
     table.add(one.goodput);
   }
+  add_gpus(report.gpus, table);
   if (!report.sweep) return;
   for (const SweepLine& line : report.sweep->lines) {
     char rate[40];

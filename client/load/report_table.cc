@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "client/load/figure_text.h"
+#include "client/load/report_gpus.h"
 
 namespace switchyard {
 namespace {
@@ -178,6 +179,7 @@ void write_table(const Report& report, std::ostream& out) {
   if (!report.refused()) {
     write_latencies(report, out);
     write_nodes(report.figures.nodes, out);
+    write_gpus(report.gpus, out);
     write_errors(report.figures, out);
     write_events(report.figures, out);
     if (report.sweep) write_sweep(*report.sweep, out);

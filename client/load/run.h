@@ -104,6 +104,11 @@ struct RunFacts {
   std::optional<std::vector<GreedyComparison>> greedy;  // where it was asked for
 };
 
+// A moment since 1970 by the run's clock; before the run: negative.
+inline double seconds_into(const RunFacts& facts, int64_t unix_ns) {
+  return static_cast<double>(unix_ns - facts.start_unix_ns) / 1e9;
+}
+
 struct LoadRun {
   RunFacts facts;
   std::vector<RequestRecord> records;  // by number

@@ -126,10 +126,6 @@ ServerDistribution distribution_of(const BucketCounts& seconds) {
   return d;
 }
 
-double seconds_into(const RunFacts& facts, const ServerSample& sample) {
-  return static_cast<double>(sample.unix_ns - facts.start_unix_ns) / 1e9;
-}
-
 std::vector<ServerView> server_views(std::vector<ServerSeries> series, const LoadRun& run) {
   const auto time = measured_time(run);
   std::vector<ServerView> views;
@@ -155,8 +151,8 @@ std::vector<ServerView> server_views(std::vector<ServerSeries> series, const Loa
       view.restarted = view.restarted || !growth(*sample, *(sample + 1));
     }
     if (view.restarted || first == last) continue;
-    view.from_seconds = seconds_into(run.facts, *first);
-    view.to_seconds = seconds_into(run.facts, *last);
+    view.from_seconds = seconds_into(run.facts, first->unix_ns);
+    view.to_seconds = seconds_into(run.facts, last->unix_ns);
     const std::optional<Growth> grown = growth(*first, *last);
     if (!grown) continue;  // unreachable where each step could be subtracted
     show(*grown, view);

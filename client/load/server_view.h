@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "client/load/run.h"
-#include "client/load/scrape.h"
+#include "client/load/server_sample.h"
 #include "client/load/statistics.h"
 
 namespace switchyard {
@@ -52,9 +52,6 @@ struct ServerView {
 
 // One for each node, and after them their sum if there are several of which something is known.
 std::vector<ServerView> server_views(std::vector<ServerSeries> series, const LoadRun& run);
-
-// When a page was here, by the run's clock; before the run: negative.
-double seconds_into(const RunFacts& facts, const ServerSample& sample);
 
 // Values of `later` less those of `earlier`; nothing where the histograms are not the same one
 // later.

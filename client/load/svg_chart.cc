@@ -244,4 +244,10 @@ std::string draw(const Chart& chart) {
   return out + "</figure>\n";
 }
 
+std::string draw(const std::vector<Chart>& charts) {
+  std::string out = "<div class=\"charts\">\n";
+  for (const Chart& chart : charts) out += draw(chart);
+  return out + "</div>\n";
+}
+
 }  // namespace switchyard

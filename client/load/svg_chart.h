@@ -62,5 +62,7 @@ struct Chart {
 
 // A <figure>; where no line has a point, one that says so.
 std::string draw(const Chart& chart);
+// Beside each other, as many as there is room for.
+std::string draw(const std::vector<Chart>& charts);
 
 }  // namespace switchyard

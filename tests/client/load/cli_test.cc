@@ -74,6 +74,7 @@ TEST(LoadReportFlags, WriteEveryFileAndTheTable) {
 TEST(LoadReportFlags, SayWhatIsWrongWithThemBeforeTheLoad) {
   EXPECT_THAT(why(reporter_of({"--slo", "ttft=soon"}).status()), HasSubstr("--slo: objective"));
   EXPECT_THAT(why(reporter_of({"--metrics", "https://x"}).status()), HasSubstr("--metrics: "));
+  EXPECT_THAT(why(reporter_of({"--gpu-metrics", "h:0"}).status()), HasSubstr("--gpu-metrics: "));
   EXPECT_THROW((void)reporter_of({"--good", "101"}), CLI::ParseError);
 }
 
@@ -97,6 +98,37 @@ TEST(LoadReportFlags, ReadTheNodesMetricsAroundTheLoad) {
   const auto json = nlohmann::json::parse(folder.text("a.json"));
   EXPECT_EQ(json["servers"][0]["target"], "127.0.0.1:" + server.port());
   EXPECT_EQ(json["servers"][0]["generation_tokens"], 100);
+}
+
+TEST(LoadReportFlags, ReadTheGpusAroundTheLoad) {
+  std::atomic<int> pages = 0;
+  std::string asked;
+  const HttpServer server(
+      [&](const HttpServer::Connection& connection, const std::string& request) {
+        asked = request;
+        ++pages;
+        connection.send(
+            HttpServer::page("DCGM_FI_DEV_POWER_USAGE{gpu=\"0\",UUID=\"GPU-a\"} 250.000000\n"));
+      });
+  const Folder folder;
+  auto reporter =
+      reporter_of({"--gpu-metrics", "127.0.0.1:" + server.port(), "--json", folder.file("a.json")});
+  ASSERT_TRUE(reporter.ok());
+  LoadRun run = run_of({});
+  run.facts.start_unix_ns =
+      std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
+  reporter->begin();
+  // The run's second is the time between the first page and the last.
+  while (pages < 2) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  Streams streams;
+  EXPECT_EQ(reporter->report(run, streams.output), 0);
+  EXPECT_THAT(asked, HasSubstr("GET /metrics HTTP/1.1"));
+  const auto json = nlohmann::json::parse(folder.text("a.json"));
+  EXPECT_EQ(json["gpus"]["pages"][0]["failures"], 0);
+  EXPECT_EQ(json["gpus"]["devices"][0]["power_watts"]["mean"], 250);
+  EXPECT_TRUE(json["gpus"]["devices"][0]["utilisation"].is_null());
+  EXPECT_EQ(json["gpus"]["energy"]["gpus"], 1);
+  EXPECT_THAT(streams.answers.str(), HasSubstr("kJ by 1 GPU, "));
 }
 
 TEST(LoadReportFlags, ReportALateClientWithAnExitCodeOfItsOwn) {

@@ -78,6 +78,9 @@ DISTRIBUTION = {"count": int, "groups": int, "min": NUMBER, "max": NUMBER, "devi
 LATENCIES = {name: DISTRIBUTION for name in ("ttft_ms", "tpot_ms", "itl_ms", "e2e_ms")}
 GOODPUT = {"good": int, "share": NUMBER, "requests_per_second": ESTIMATE, "output_tokens_per_second": ESTIMATE}
 SERVER_LATENCY = {"count": int, "mean": NUMBER, "p50": ESTIMATE, "p99_9": ESTIMATE}
+GPU_FIGURE = {"mean": NUMBER, "peak": NUMBER}
+GPU_GAUGES = ("utilisation", "engine_active", "sm_active", "tensor_active", "dram_active", "memory_used_mib",
+              "power_watts", "temperature_celsius", "sm_clock_mhz")
 SUMMARY = {
     "outcomes": OUTCOMES,
     "latencies": LATENCIES | {name: DISTRIBUTION for name in ("queue_ms", "node_ttft_ms", "outside_ttft_ms",
@@ -122,6 +125,16 @@ REPORT = HEAD | {
                  "peak_cache_usage": MAYBE,
                  "samples": [{"at_seconds": NUMBER, "running": MAYBE, "waiting": MAYBE, "cache_usage": MAYBE,
                               "generation_tokens": MAYBE, "preemptions": MAYBE}]}],
+    "gpus": {"from_seconds": NUMBER, "to_seconds": NUMBER,
+             "pages": [{"target": str, "scrapes": int, "failures": int, "first_failure": str, "measured": int,
+                        "renewed": int, "longest_gap_seconds": NUMBER}],
+             "devices": [{name: str for name in ("target", "gpu", "instance", "uuid", "model", "host", "pod")}
+                         | {name: GPU_FIGURE for name in GPU_GAUGES if name != "sm_active"}
+                         | {"from_seconds": NUMBER, "to_seconds": NUMBER, "sm_active": type(None),
+                            "memory_total_mib": MAYBE, "joules": MAYBE, "xid_errors": [int],
+                            "samples": [{"at_seconds": NUMBER} | {name: MAYBE for name in GPU_GAUGES}]}],
+             "energy": {"from_seconds": NUMBER, "to_seconds": NUMBER, "gpus": int, "joules": NUMBER,
+                        "output_tokens": int, "tokens_per_joule": NUMBER}},
     "sweep": {"best_rate": NUMBER, "at_the_limit": bool,
               "points": [{"rate": NUMBER, "met": bool, "why": str, "client_late": bool, "summary": SUMMARY}]},
 }
@@ -177,7 +190,7 @@ class ReportFilesTest(unittest.TestCase):
     def test_charts_carry_the_values_that_the_pointer_shows(self):
         page = Page(self.text("", "report.html"))
         plots = [json.loads(value) for tag, name, value in page.attributes if name == "data-plot"]
-        self.assertEqual(len(plots), 11)  # 2 of the sweep, 2 of latency, 7 over time
+        self.assertEqual(len(plots), 13)  # 2 of the sweep, 2 of latency, 7 over time, 2 of GPUs
         for points in plots:
             places = [point[0] for point in points]
             self.assertEqual(places, sorted(places))
@@ -195,6 +208,47 @@ class ReportFilesTest(unittest.TestCase):
         self.assertEqual(list(conforms(json.loads(self.text("", "report.json")), REPORT)), [])
         hostile = json.loads(self.text("--hostile", "report.json"))
         self.assertEqual(list(conforms(hostile, {k: v for k, v in REPORT.items() if k != "sweep"})), [])
+
+    def test_energy_is_the_power_of_all_gpus_over_the_measured_time(self):
+        gpus = json.loads(self.text("", "report.json"))["gpus"]
+        energy = gpus["energy"]
+        by_hand = 0
+        for device in gpus["devices"]:
+            points = [(s["at_seconds"], s["power_watts"]) for s in device["samples"]]
+            # A hundred to each second, between the readings around it.
+            steps = 100 * int(energy["to_seconds"] - energy["from_seconds"])
+            for step in range(steps):
+                at = energy["from_seconds"] + (step + 0.5) / 100
+                i = next(i for i, point in enumerate(points) if point[0] > at)
+                (a, first), (b, last) = points[i - 1], points[i]
+                by_hand += (first + (last - first) * (at - a) / (b - a)) / 100
+        self.assertAlmostEqual(energy["joules"], by_hand, delta=0.001 * by_hand)
+        self.assertAlmostEqual(sum(d["joules"] for d in gpus["devices"]), energy["joules"], delta=1)
+        requests = [json.loads(line) for line in self.text("", "requests.jsonl").splitlines()]
+        tokens = sum(n for r in requests for at, n in r["arrivals"]
+                     if energy["from_seconds"] <= at < energy["to_seconds"])
+        self.assertEqual(tokens, energy["output_tokens"])
+        self.assertAlmostEqual(energy["tokens_per_joule"], tokens / by_hand, delta=0.001 * tokens / by_hand)
+
+    def test_gpus_are_shown_with_what_went_wrong(self):
+        page = "".join(Page(self.text("", "report.html")).words)
+        table = self.text("", "table.txt")
+        for text in (page, table):
+            self.assertIn("5 of 124 pages of 127.0.0.1:9410 could not be had; the first: connecting", text)
+            self.assertIn("GPU 1 had XID error 94", text)
+            self.assertIn("output tokens/J", text)
+        for head in ("utilisation", "tensor cores", "memory, GiB", "power, W"):
+            self.assertIn(head, page)
+        self.assertNotIn("SMs", page)
+        gpus = [line.split() for line in table.splitlines() if line.startswith("GPU ")]
+        self.assertEqual([row[:2] for row in gpus], [["GPU", "util"], ["GPU", "0"], ["GPU", "1"]])
+        self.assertEqual(json.loads(self.text("", "report.json"))["gpus"]["devices"][1]["xid_errors"], [94])
+        rows = list(csv.reader(io.StringIO(self.text("", "report.csv"))))
+        values = {(row[0], row[1], row[2]): float(row[3]) for row in rows[1:]}
+        self.assertGreater(values["gpu GPU 0", "power_watts", "mean"], 400)
+        self.assertEqual(values["gpu pages 127.0.0.1:9410", "pages", "failures"], 5)
+        self.assertNotIn(("gpu GPU 0", "sm_active", "mean"), values)
+        self.assertIn(("all gpus", "energy", "tokens_per_joule"), values)
 
     def test_json_of_a_late_client_has_no_figures(self):
         report = json.loads(self.text("--late", "report.json"))

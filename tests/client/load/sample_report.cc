@@ -134,6 +134,45 @@ ServerSeries pages_of(const LoadRun& run, const std::string& target, double part
   return series;
 }
 
+// Two GPUs of a host whose exporter is gone for five seconds and that knows no SM activity.
+GpuSeries gpus_of(const LoadRun& run, const std::string& target) {
+  GpuSeries series{.target = target, .gpus = {}, .samples = {}, .first_failure = ""};
+  for (const char* index : {"0", "1"}) {
+    series.gpus.push_back({.index = index,
+                           .instance = "",
+                           .uuid = std::string("GPU-6f1c2a04-0000-4000-8000-00000000000") + index,
+                           .model = "NVIDIA H100 80GB HBM3",
+                           .host = "gpu-node-1",
+                           .pod = "serving/switchyard-0"});
+  }
+  for (int64_t second = -1; second <= run.facts.wall_ns / kSecond + 1; ++second) {
+    ++series.scrapes;
+    if (second >= 40 && second < 45) {
+      if (series.failures++ == 0) series.first_failure = "connecting: Connection refused";
+      continue;
+    }
+    GpuSample sample{.unix_ns = run.facts.start_unix_ns + second * kSecond + 500 * kMs,
+                     .readings = std::vector<GpuReading>(2)};
+    const bool busy = second >= 0 && second < run.facts.wall_ns / kSecond;
+    for (size_t gpu = 0; gpu < 2; ++gpu) {
+      const double wave = std::sin(static_cast<double>(second) / (gpu == 0 ? 6 : 11));
+      GpuReading& reading = sample.readings[gpu];
+      reading[GpuGauge::kUtilisation] = busy ? 0.8 + 0.15 * wave : 0;
+      reading[GpuGauge::kEngineActive] = busy ? 0.75 + 0.15 * wave : 0;
+      reading[GpuGauge::kTensorActive] = busy ? 0.22 + 0.1 * wave : 0;
+      reading[GpuGauge::kDramActive] = busy ? 0.5 + 0.2 * wave : 0;
+      reading[GpuGauge::kMemoryUsed] = 61'440 + 512 * static_cast<double>(gpu);
+      reading[GpuGauge::kMemoryFree] = 81'559 - reading[GpuGauge::kMemoryUsed];
+      reading[GpuGauge::kPower] = busy ? 430 + 90 * wave : 71;
+      reading[GpuGauge::kTemperature] = busy ? 58 + 4 * wave : 34;
+      reading[GpuGauge::kSmClock] = busy ? 1'920 : 345;
+      reading[GpuGauge::kXid] = gpu == 1 && second >= 90 ? 94 : 0;
+    }
+    series.samples.push_back(std::move(sample));
+  }
+  return series;
+}
+
 ReportContext context_of(const LoadRun& run) {
   ReportContext context;
   context.environment = {.host = "bench-1",
@@ -145,12 +184,15 @@ ReportContext context_of(const LoadRun& run) {
   (void)add_objective("chat:ttft=200", context.objectives);
   context.objectives.good_share = 0.95;
   context.servers = {pages_of(run, "127.0.0.1:9400", 0.66), pages_of(run, "127.0.0.1:9401", 0.34)};
+  context.gpus = {gpus_of(run, "127.0.0.1:9410")};
   return context;
 }
 
+const std::string kBad =
+    "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\n\x1b[31m";
+
 void make_hostile(LoadRun& run) {
-  const std::string bad =
-      "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\n\x1b[31m";
+  const std::string& bad = kBad;
   run.facts.model = bad;
   run.facts.spec_json = "{\"name\": \"</pre><script>alert(3)</script>\"}";
   run.facts.targets.push_back("=cmd|' /C calc'!A0");
@@ -162,6 +204,11 @@ void make_hostile(LoadRun& run) {
     if (record.code != 0) record.message = bad + "\xff\xfe caf\xc3";
     if (record.code != 0) record.reason = bad;
   }
+}
+
+void make_hostile(ReportContext& context) {
+  for (GpuName& gpu : context.gpus.front().gpus) gpu.index = gpu.model = gpu.pod = kBad;
+  context.gpus.front().first_failure = kBad;
 }
 
 int write_all(const std::string& folder, std::string_view kind) {
@@ -181,7 +228,9 @@ int write_all(const std::string& folder, std::string_view kind) {
     sweep.best_rate = 15;
     report = make_sweep_report(sweep, std::move(context));
   } else {
-    report = make_report(run, context_of(run));
+    ReportContext context = context_of(run);
+    if (kind == "--hostile") make_hostile(context);
+    report = make_report(run, std::move(context));
   }
   std::ofstream json(folder + "/report.json");
   std::ofstream html(folder + "/report.html");

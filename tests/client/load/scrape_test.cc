@@ -1,5 +1,5 @@
-// Reading nodes' pages over real sockets: from servers that answer, and from those that are huge,
-// slow, broken or gone.
+// Reading pages of nodes and of GPUs over real sockets: from servers that answer, and from those
+// that are huge, slow, broken or gone.
 #include "client/load/scrape.h"
 
 #include <gmock/gmock.h>
@@ -11,7 +11,9 @@
 #include <memory>
 
 #include "client/load/failure.h"
+#include "client/load/gpu_sample.h"
 #include "client/load/http_get.h"
+#include "client/load/server_sample.h"
 #include "tests/client/load/http_server.h"
 
 namespace switchyard::test {
@@ -194,7 +196,8 @@ TEST(Scraper, ReadsPagesBeforeDuringAndAfter) {
         "switchyard_build_info{version=\"9.1\"} 1\nswitchyard_generation_tokens_total " +
         std::to_string(++pages) + "\n"));
   });
-  Scraper scraper({url_of(server)}, {.interval = milliseconds(5), .limits = {}, .page_limits = {}});
+  Scraper<ServerSeries> scraper({url_of(server)},
+                                {.interval = milliseconds(5), .limits = {}, .page_limits = {}});
   EXPECT_GE(pages, 1);  // the constructor waits for the first
   while (pages < 5) std::this_thread::yield();
   const std::vector<ServerSeries> series = scraper.finish();
@@ -218,8 +221,9 @@ TEST(Scraper, GoesOnAfterFailuresAndCountsThem) {
     connection.send(
         HttpServer::page(page == 2 ? "{\"not\": \"metrics\"}" : "switchyard_requests_running 1\n"));
   });
-  Scraper scraper({url_of(server), {.host = "127.0.0.1", .port = "1", .path = "/metrics"}},
-                  {.interval = milliseconds(5), .limits = {}, .page_limits = {}});
+  Scraper<ServerSeries> scraper(
+      {url_of(server), {.host = "127.0.0.1", .port = "1", .path = "/metrics"}},
+      {.interval = milliseconds(5), .limits = {}, .page_limits = {}});
   while (pages < 4) std::this_thread::yield();
   const std::vector<ServerSeries> series = scraper.finish();
   EXPECT_EQ(series[0].failures, 2);
@@ -236,7 +240,7 @@ TEST(Scraper, KeepsNoMoreSamplesThanItMay) {
     ++pages;
     connection.send(HttpServer::page("switchyard_requests_running 1\n"));
   });
-  Scraper scraper(
+  Scraper<ServerSeries> scraper(
       {url_of(server)},
       {.interval = milliseconds(1), .limits = {}, .page_limits = {}, .most_samples = 8});
   while (pages < 20) std::this_thread::yield();
@@ -245,8 +249,33 @@ TEST(Scraper, KeepsNoMoreSamplesThanItMay) {
   EXPECT_GE(series[0].samples.size(), 4u);
 }
 
+TEST(Scraper, ReadsPagesOfGpusFromWhenTheirExporterKnowsThem) {
+  std::atomic<int> pages = 0;
+  const HttpServer server([&pages](const Connection& connection, const std::string&) {
+    const int page = ++pages;
+    connection.send(HttpServer::page(
+        page == 1 ? "# HELP DCGM_FI_DEV_POWER_USAGE Power draw (in W).\n"
+                  : "DCGM_FI_DEV_POWER_USAGE{gpu=\"0\",UUID=\"GPU-a\",Hostname=\"h\"} " +
+                        std::to_string(100 + page) + ".5\n"));
+  });
+  Scraper<GpuSeries> scraper({url_of(server)},
+                             {.interval = milliseconds(5), .limits = {}, .page_limits = {}});
+  while (pages < 4) std::this_thread::yield();
+  const std::vector<GpuSeries> series = scraper.finish();
+  ASSERT_THAT(series, SizeIs(1));
+  EXPECT_EQ(series[0].target, "127.0.0.1:" + server.port());
+  EXPECT_EQ(series[0].scrapes, pages);
+  EXPECT_EQ(series[0].failures, 1);
+  EXPECT_THAT(series[0].first_failure, HasSubstr("no series of a GPU"));
+  ASSERT_EQ(std::ssize(series[0].samples), pages - 1);
+  ASSERT_THAT(series[0].gpus, SizeIs(1));
+  EXPECT_EQ(series[0].gpus[0].uuid, "GPU-a");
+  EXPECT_EQ(series[0].samples.back().value(0, GpuGauge::kPower), 100.5 + pages);
+  EXPECT_GT(series[0].samples.back().unix_ns, series[0].samples.front().unix_ns);
+}
+
 TEST(Scraper, OfNoPagesDoesNothing) {
-  Scraper scraper({}, {});
+  Scraper<ServerSeries> scraper({}, {});
   EXPECT_THAT(scraper.finish(), SizeIs(0));
 }
 
