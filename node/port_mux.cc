@@ -34,6 +34,14 @@ std::optional<Greeting> peek(const Socket& socket) {
   return std::nullopt;
 }
 
+// A connection that was reset still has the bytes that came before. gRPC would write a line of its
+// own about each.
+bool has_peer(const Socket& socket) {
+  sockaddr_storage peer;
+  socklen_t length = sizeof(peer);
+  return getpeername(socket.number(), reinterpret_cast<sockaddr*>(&peer), &length) == 0;
+}
+
 }  // namespace
 
 PortMux::PortMux(std::vector<Socket> listeners, Routes routes, Log& log)
@@ -125,6 +133,7 @@ void PortMux::look_again(int number) {
 }
 
 void PortMux::hand_over(Socket socket, Greeting greeting) const {
+  if (!has_peer(socket)) return;
   (greeting == Greeting::kHttp1 ? routes_.http1 : routes_.other)(std::move(socket));
 }
 

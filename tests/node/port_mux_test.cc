@@ -164,12 +164,15 @@ TEST_F(PortMuxTest, HoldsOnlySoManyThatAreSilent) {
   EXPECT_TRUE(http1_.has(1));
 }
 
-TEST_F(PortMuxTest, ClosesWhoLeavesWithoutAWord) {
+TEST_F(PortMuxTest, ClosesWhoLeavesWithoutAWordAndWhoeverIsGone) {
   connect_to(port_);
-  Socket reset = connect_to(port_);
-  const linger at_once{.l_onoff = 1, .l_linger = 0};
-  setsockopt(reset.number(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-  reset = Socket();
+  for (const std::string_view text : {"", "GE"}) {
+    Socket reset = connect_to(port_);
+    say(reset, text);
+    const linger at_once{.l_onoff = 1, .l_linger = 0};
+    setsockopt(reset.number(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    reset = Socket();
+  }
   EXPECT_FALSE(other_.has(1, PortMux::kDecideLimit + 200ms));
   EXPECT_EQ(http1_.count(), 0u);
 }
