@@ -31,6 +31,7 @@ struct RawConfig {
   std::string connection_age = format_duration(config.max_connection_age);
   std::string connection_grace = format_duration(config.max_connection_grace);
   std::string reflection = "on", vllm_metrics = "on", orca = "on";
+  std::string metrics_on_listen = "off";
   WeightFlags weights;
 };
 
@@ -56,6 +57,9 @@ void declare_flags(CLI::App& app, RawConfig& raw) {
 
   app.add_option("--listen", config.listen, "gRPC, HOST:PORT; port 0 picks one")->group(network);
   app.add_option("--metrics", config.metrics, "Prometheus over HTTP, HOST:PORT")->group(network);
+  app.add_option("--metrics-on-listen", raw.metrics_on_listen,
+                 "GET /metrics on --listen too, without TLS only: on, off")
+      ->group(network);
   app.add_option("--admin", config.admin, "Admin and health over gRPC, HOST:PORT")->group(network);
   app.add_option("--node-id", config.node_id, "Name of this node (default: the host's)")
       ->group(network);
@@ -171,6 +175,10 @@ Status check_security(const Config& config) {
   if (!config.tls_client_ca.empty() && config.tls_cert.empty()) {
     return Status::invalid("--tls-cert", "is missing: --tls-client-ca is of a listener with TLS");
   }
+  if (config.metrics_on_listen && !config.tls_cert.empty()) {
+    return Status::invalid("--metrics-on-listen",
+                           "is on, but with --tls-cert nothing leaves --listen in the clear");
+  }
   return {};
 }
 
@@ -253,6 +261,7 @@ Result<Config> finish(RawConfig raw) {
       read_switch("--reflection", raw.reflection, config.reflection),
       read_switch("--orca", raw.orca, config.orca),
       read_switch("--vllm-metrics", raw.vllm_metrics, config.vllm_metrics),
+      read_switch("--metrics-on-listen", raw.metrics_on_listen, config.metrics_on_listen),
       read_duration("--reload-interval", raw.reload_interval, config.reload_interval),
       read_duration("--max-queue-age", raw.max_queue_age, config.max_queue_age),
       read_duration("--drain-limit", raw.drain_limit, config.drain_limit),
@@ -316,6 +325,7 @@ std::vector<std::pair<std::string, std::string>> describe(const Config& config) 
       {"weight-scales", name_of(config.weight_plan.scales)},
       {"listen", config.listen},
       {"metrics", config.metrics},
+      {"metrics-on-listen", config.metrics_on_listen ? "on" : "off"},
       {"admin", config.admin},
       {"node-id", config.node_id},
       {"tls-cert", config.tls_cert.string()},

@@ -38,8 +38,9 @@ struct Config {
   std::filesystem::path tokens_file;        // see tokens.h
   Duration reload_interval = std::chrono::seconds(30);  // of looks at those files
   bool reflection = true;
-  bool vllm_metrics = true;  // /metrics has vLLM's names too
-  bool orca = true;          // answers carry a load report in their trailers
+  bool vllm_metrics = true;        // /metrics has vLLM's names too
+  bool metrics_on_listen = false;  // /metrics over HTTP/1 on `listen` too; not with TLS
+  bool orca = true;                // answers carry a load report in their trailers
 
   int max_batch_tokens = 0;     // 0: the engine's choice
   int max_batch_rows = 0;       // 0: the engine's choice

@@ -6,6 +6,7 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <prometheus/exposer.h>
+#include <prometheus/text_serializer.h>
 
 #include <exception>
 #include <utility>
@@ -16,10 +17,12 @@
 #include "node/credentials.h"
 #include "node/generation_service.h"
 #include "node/health.h"
+#include "node/http_page.h"
 #include "node/metrics_page.h"
 #include "node/model_service.h"
 #include "node/node.h"
 #include "node/orca_service.h"
+#include "node/port_mux.h"
 #include "node/telemetry_service.h"
 
 namespace switchyard {
@@ -133,8 +136,10 @@ Result<std::unique_ptr<Server>> Server::start(Node& node) {
 
   std::shared_ptr<grpc::ServerCredentials> plain = grpc::InsecureServerCredentials();
   std::shared_ptr<grpc::ServerCredentials> secure = server->credentials_->tls();
-  if (Status status = server->listen(
-          open, {"--listen", node.config().listen, secure != nullptr ? secure : plain});
+  server->page_ = server->make_page();
+  const ListenAt at{"--listen", node.config().listen, secure != nullptr ? secure : plain};
+  if (Status status = node.config().metrics_on_listen ? server->listen_with_metrics(open, at)
+                                                      : server->listen(open, at);
       !status.ok()) {
     return status;
   }
@@ -147,22 +152,56 @@ Result<std::unique_ptr<Server>> Server::start(Node& node) {
   return server;
 }
 
-Status Server::listen(Listener& listener, const ListenAt& at) {
-  grpc::ServerBuilder builder;
-  int port = 0;
-  builder.AddListeningPort(at.address, at.credentials, &port);
+void Server::prepare(grpc::ServerBuilder& builder, Listener& listener) {
   set_limits(builder, node_.config());
   builder.SetOption(std::make_unique<LibraryServices>(LibraryServices::Wanted{
       .reflection = node_.config().reflection, .channelz = &listener == &admin_}));
   for (const auto& service : listener.services) builder.RegisterService(service.get());
   builder.RegisterService(listener.health.get());
+}
+
+Status Server::listen(Listener& listener, const ListenAt& at) {
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort(at.address, at.credentials, &port);
+  prepare(builder, listener);
   listener.server = builder.BuildAndStart();
   if (listener.server == nullptr || port == 0) return cannot_listen(at.flag, at.address);
   listener.address = with_port(at.address, port);
   return {};
 }
 
-Status Server::expose_metrics() {
+Status Server::listen_with_metrics(Listener& listener, const ListenAt& at) {
+  using grpc::experimental::ExternalConnectionAcceptor;
+  std::optional<ListenSockets> sockets =
+      listen_on(at.address, std::chrono::milliseconds(kKeepaliveTimeoutMilliseconds));
+  if (!sockets) return cannot_listen(at.flag, at.address);
+  grpc::ServerBuilder builder;
+  std::shared_ptr<ExternalConnectionAcceptor> acceptor =
+      builder.experimental().AddExternalConnectionAcceptor(
+          grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, at.credentials);
+  prepare(builder, listener);
+  listener.server = builder.BuildAndStart();
+  if (listener.server == nullptr) return cannot_listen(at.flag, at.address);
+  listener.address = with_port(at.address, sockets->port);
+
+  page_on_listen_ = std::make_unique<HttpPage>(
+      HttpPage::Page{.path = "/metrics", .render = [page = page_] {
+                       return prometheus::TextSerializer().Serialize(page->Collect());
+                     }});
+  const auto to_page = [this](Socket socket) { page_on_listen_->take(std::move(socket)); };
+  const auto to_grpc = [acceptor](Socket socket) {
+    ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.fd = socket.release();
+    acceptor->HandleNewConnection(&connection);
+  };
+  mux_ =
+      std::make_unique<PortMux>(std::move(sockets->sockets),
+                                PortMux::Routes{.http1 = to_page, .other = to_grpc}, node_.log());
+  return {};
+}
+
+std::shared_ptr<MetricsPage> Server::make_page() const {
   const auto load = [&node = node_]() -> std::optional<EngineLoad> {
     const Serving* serving = node.serving();
     if (serving == nullptr) return std::nullopt;
@@ -184,7 +223,7 @@ Status Server::expose_metrics() {
                        .weight_bytes = engine.weight_bytes(),
                        .kv_type = std::string(name_of(engine.options().kv_type))};
   };
-  page_ = std::make_shared<MetricsPage>(
+  return std::make_shared<MetricsPage>(
       node_.metrics(),
       MetricsPage::Sources{.model_name = node_.config().model_name,
                            .backends = built_backends(),
@@ -195,6 +234,9 @@ Status Server::expose_metrics() {
                            .in_flight = in_flight,
                            .load = load,
                            .facts = facts});
+}
+
+Status Server::expose_metrics() {
   const std::string& address = node_.config().metrics;
   try {
     // Connections that say nothing hold one of few threads, and not for long.
@@ -245,10 +287,13 @@ void Server::stop(std::chrono::milliseconds grace) {
     if (listener->health != nullptr) listener->health->end_watches();
   }
   if (orca_ != nullptr) orca_->end_streams();
+  // Whoever has connected gets there before gRPC, which drops what comes after its end.
+  if (mux_ != nullptr) mux_->stop();
   const auto deadline = std::chrono::system_clock::now() + grace;
   for (Listener* listener : {&public_, &admin_}) {
     if (listener->server != nullptr) listener->server->Shutdown(deadline);
   }
+  page_on_listen_.reset();
   exposer_.reset();
 }
 

@@ -1,5 +1,6 @@
 // Server: the three listeners (gRPC, admin gRPC, metrics HTTP), the services on them, and the
-// watchdog that tells health what state the node is in. Knows no requests.
+// watchdog that tells health what state the node is in. Where asked, the gRPC port has the metrics
+// page too. Knows no requests.
 #pragma once
 
 #include <chrono>
@@ -15,6 +16,7 @@
 
 namespace grpc {
 class Server;
+class ServerBuilder;
 class ServerCredentials;
 class Service;
 }  // namespace grpc
@@ -26,9 +28,11 @@ namespace switchyard {
 
 class Credentials;
 class HealthService;
+class HttpPage;
 class MetricsPage;
 class Node;
 class OrcaService;
+class PortMux;
 
 class Server {
  public:
@@ -63,6 +67,10 @@ class Server {
     std::shared_ptr<grpc::ServerCredentials> credentials;
   };
   Status listen(Listener& listener, const ListenAt& at);
+  // The same, of a port that has the metrics page too.
+  Status listen_with_metrics(Listener& listener, const ListenAt& at);
+  void prepare(grpc::ServerBuilder& builder, Listener& listener);
+  [[nodiscard]] std::shared_ptr<MetricsPage> make_page() const;
   Status expose_metrics();
   void watch();
 
@@ -73,6 +81,8 @@ class Server {
   std::shared_ptr<MetricsPage> page_;
   std::unique_ptr<prometheus::Exposer> exposer_;
   std::string metrics_address_;
+  std::unique_ptr<HttpPage> page_on_listen_;
+  std::unique_ptr<PortMux> mux_;  // hands over to public_ and page_on_listen_
 
   std::mutex mutex_;
   std::condition_variable stop_watching_;

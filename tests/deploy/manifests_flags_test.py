@@ -27,10 +27,11 @@ def flags_of(*command):
 
 
 @contextlib.contextmanager
-def running_node():
+def running_node(*flags):
     """A node on the demo model: name -> address, for grpc, metrics, admin."""
     node = subprocess.Popen([NODE, "serve", "--model", DEMO_MODEL, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-                             "--metrics", "127.0.0.1:0", "--log-level", "error"], stdout=subprocess.PIPE, text=True)
+                             "--metrics", "127.0.0.1:0", "--log-level", "error", *flags],
+                            stdout=subprocess.PIPE, text=True)
     watchdog = threading.Timer(60, node.kill)
     watchdog.start()
     try:
@@ -90,6 +91,26 @@ class FlagsTest(unittest.TestCase):
                                                             for trigger in scaled["spec"]["triggers"]])))
         self.assertEqual(len(wanted), 2)
         self.assertLessEqual(wanted, there)
+
+    def test_the_endpoint_picker_finds_its_metrics_on_the_port_of_the_pool(self):
+        items = manifests.build("gateway-api")
+        _, pod, node = manifests.node_of(items)
+        file = manifests.file_at(items, pod, node, "/etc/switchyard/node.toml")
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as config:
+            config.write(file)
+            config.flush()
+            with running_node("--config", config.name) as addresses:
+                with urllib.request.urlopen(f"http://{addresses['grpc']}/metrics", timeout=10) as page:
+                    there = set(re.findall(r"^([a-z_:]+)", page.read().decode(), re.M))
+        self.assertLessEqual({"vllm:num_requests_waiting", "vllm:num_requests_running", "vllm:kv_cache_usage_perc"},
+                             there)
+        (pool,) = manifests.of_kind(items, "InferencePool")
+        self.assertEqual(tomllib.loads(file)["listen"], f"0.0.0.0:{pool['spec']['targetPorts'][0]['number']}")
+        picker = {"inferencepool": pool["spec"]["endpointPickerRef"]["name"]}
+        ports = {port["port"] for policy in manifests.of_kind(items, "NetworkPolicy")
+                 for rule in policy["spec"].get("ingress", []) for peer in rule["from"] for port in rule["ports"]
+                 if "podSelector" in peer and manifests.selects(peer["podSelector"], picker)}
+        self.assertEqual(ports, {"grpc"})
 
     def test_the_load_job_runs_on_the_demo_model(self):
         """Its very arguments, against one node and for two seconds."""

@@ -1,9 +1,12 @@
 """TLS, client certificates and tokens, as an operator sets them up: files made by openssl, the node and the
 client as programs."""
+import contextlib
 import os
+import socket
 import subprocess
 import tempfile
 import unittest
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -111,6 +114,27 @@ class SecurityTest(unittest.TestCase):
             # This machine may have the token in the clear, another one only when told so.
             self.assertEqual(self.client(node.grpc_address, token=TOKEN).returncode, 0)
 
+    def test_metrics_on_the_public_port_ask_for_no_token_and_are_never_beside_tls(self):
+        with NodeProcess("--tokens-file", self.tokens, "--metrics-on-listen", "on") as node:
+            with urllib.request.urlopen(f"http://{node.grpc_address}/metrics", timeout=10) as page:
+                text = page.read().decode()
+            self.assertIn("switchyard_requests_running", text)
+            for secret in (TOKEN, DIGEST, "anna", "bert"):
+                self.assertNotIn(secret, text)
+            code, _ = code_of(lambda: node.model.ListModels(v1("ListModelsRequest"), timeout=10))
+            self.assertEqual(code, grpc.StatusCode.UNAUTHENTICATED)
+        with self.secure_node() as node:
+            host, port = node.grpc_address.rsplit(":", 1)
+            with socket.create_connection((host, int(port)), timeout=20) as connection:
+                connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+                connection.shutdown(socket.SHUT_WR)
+                received = b""
+                with contextlib.suppress(ConnectionResetError):
+                    while data := connection.recv(65536):
+                        received += data
+                self.assertNotIn(b"switchyard_", received)
+                self.assertNotIn(b"HTTP/1.1 200", received)
+
     def test_the_client_keeps_a_token_to_itself(self):
         run = self.client("192.0.2.1:50051", token=TOKEN)
         self.assertEqual(run.returncode, 2)
@@ -135,6 +159,8 @@ class SecurityTest(unittest.TestCase):
         for flags, why in ((("--tls-cert", self.certificate, "--tls-key", another_key), "--tls-key: is not the key"),
                            (("--tls-cert", self.folder / "none", "--tls-key", self.key), "--tls-cert: cannot open"),
                            (("--tls-cert", self.certificate), "--tls-key: is missing"),
+                           (("--tls-cert", self.certificate, "--tls-key", self.key, "--metrics-on-listen", "on"),
+                            "--metrics-on-listen: is on"),
                            (("--tokens-file", self.token_file), "--tokens-file: line 1: is not a tenant")):
             run = subprocess.run([NODE, "serve", "--model", DEMO_MODEL, "--listen", "127.0.0.1:0", "--admin",
                                   "127.0.0.1:0", "--metrics", "127.0.0.1:0", *flags],

@@ -25,9 +25,11 @@ def refused(node):
     return code, error
 
 
-class ShutdownTest(unittest.TestCase):
+class NothingIsLostTest(unittest.TestCase):
+    FLAGS = ()
+
     def test_sigterm_under_load_loses_no_stream(self):
-        node = NodeProcess()
+        node = NodeProcess(*self.FLAGS)
         tokens, streams = 600, 8
         begun = threading.Barrier(streams + 1, timeout=30)
 
@@ -50,7 +52,7 @@ class ShutdownTest(unittest.TestCase):
         begun = whole = refusals = 0
         for repetition in range(REPETITIONS):
             dice = random.Random(repetition)
-            node = NodeProcess("--log-level", "warn")
+            node = NodeProcess("--log-level", "warn", *self.FLAGS)
             outcomes = []
 
             def ask_until_refused(seed, node=node, outcomes=outcomes):
@@ -83,6 +85,12 @@ class ShutdownTest(unittest.TestCase):
         self.assertEqual(refusals, 12 * REPETITIONS)
         print(f"{REPETITIONS} times: {begun} streams, {whole} whole, {refusals} refused before they began, 0 lost")
 
+
+class NothingIsLostBehindTheMuxTest(NothingIsLostTest):
+    FLAGS = ("--metrics-on-listen", "on")
+
+
+class ShutdownTest(unittest.TestCase):
     def test_while_draining_new_calls_are_told_to_go_elsewhere(self):
         with NodeProcess() as node:
             health = Stub(node.channel, "grpc.health.v1.Health")

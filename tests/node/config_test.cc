@@ -91,11 +91,11 @@ TEST(Config, ReadsInWhichFormatsWeightsAreKept) {
 
 TEST(Config, NamesTheFlagThatIsWrong) {
   const std::vector<std::vector<const char*>> wrong = {
-      {"--kv-memory", "4 potatoes"}, {"--drain-limit", "90"},       {"--drain-limit", "0s"},
-      {"--listen", "localhost"},     {"--metrics", "host:"},        {"--reflection", "maybe"},
-      {"--max-queue", "0"},          {"--max-batch-rows", "-1"},    {"--random-weights", "many"},
-      {"--log-level", "loud"},       {"--stall-limit", "9999999h"}, {"--weights", "int5"},
-      {"--head-weights", ""},        {"--weight-scales", "best"}};
+      {"--kv-memory", "4 potatoes"},  {"--drain-limit", "90"}, {"--drain-limit", "0s"},
+      {"--listen", "localhost"},      {"--metrics", "host:"},  {"--reflection", "maybe"},
+      {"--metrics-on-listen", "yes"}, {"--max-queue", "0"},    {"--max-batch-rows", "-1"},
+      {"--random-weights", "many"},   {"--log-level", "loud"}, {"--stall-limit", "9999999h"},
+      {"--weights", "int5"},          {"--head-weights", ""},  {"--weight-scales", "best"}};
   for (const auto& flags : wrong) {
     EXPECT_NE(error({"--model", "m", flags[0], flags[1]}).find(flags[0]), std::string::npos)
         << flags[0] << ": " << error({"--model", "m", flags[0], flags[1]});
@@ -141,6 +141,16 @@ TEST(Config, TakesSecurityFromFilesAndNeverFromFlags) {
   EXPECT_EQ(config.reload_interval, std::chrono::seconds(5));
   EXPECT_EQ(good({"--model", "m"}, {{"SWITCHYARD_TOKENS_FILE", "t"}}).tokens_file, "t");
   EXPECT_NE(error({"--model", "m", "--token", "secret"}), "");
+}
+
+TEST(Config, HasMetricsOnThePublicPortOnlyWhenAskedAndWithoutTls) {
+  EXPECT_FALSE(good({"--model", "m"}).metrics_on_listen);
+  EXPECT_TRUE(good({"--model", "m", "--metrics-on-listen", "on"}).metrics_on_listen);
+  EXPECT_EQ(
+      error({"--model", "m", "--metrics-on-listen", "on", "--tls-cert", "c", "--tls-key", "k"})
+          .find("--metrics-on-listen: "),
+      0u);
+  good({"--model", "m", "--metrics-on-listen", "off", "--tls-cert", "c", "--tls-key", "k"});
 }
 
 TEST(Config, WantsACertificateWithItsKey) {
