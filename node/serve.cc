@@ -1,6 +1,7 @@
 #include "node/serve.h"
 
 #include <google/protobuf/stubs/logging.h>
+#include <sys/resource.h>
 
 #include <atomic>
 #include <cstdio>
@@ -33,6 +34,15 @@ std::optional<std::string> environment(const std::string& name) {
   const char* value = std::getenv(name.c_str());
   if (value == nullptr) return std::nullopt;
   return value;
+}
+
+// A connection is a descriptor, and gRPC's listener accepts nobody any more once it has run out of
+// them. Whoever starts us may let us have more than we begin with.
+void take_all_descriptors() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // True when no call is open any more, false when `limit` passed first.
@@ -142,6 +152,7 @@ int serve_main(std::span<const char* const> arguments) {
   }
   // Protobuf's parser prints what it rejects; the caller is told, and a log is not the caller's.
   google::protobuf::SetLogHandler(nullptr);
+  take_all_descriptors();
   return serve(std::get<Config>(*config));
 }
 

@@ -24,7 +24,7 @@ struct Outcomes {
   int64_t broken = 0;  // an OK stream that was no answer
   int64_t cut = 0;     // the run ended before it did; nobody's failure
 
-  // Refusals: RESOURCE_EXHAUSTED and UNAVAILABLE before any token. With RetryInfo or without.
+  // Refusals: RESOURCE_EXHAUSTED and UNAVAILABLE before an answer began. With RetryInfo or without.
   int64_t refused_with_hint = 0;
   int64_t refused_without_hint = 0;
 

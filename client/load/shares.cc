@@ -29,7 +29,7 @@ double Outcomes::error_share() const { return share(failed + broken, completed +
 
 bool is_refusal(const RequestRecord& record) {
   return (record.code == kResourceExhausted || record.code == kUnavailable) &&
-         arrived_tokens(record) == 0;
+         record.node_id.empty() && arrived_tokens(record) == 0;
 }
 
 bool is_cut(const RequestRecord& record) { return record.cut || record.end_ns < 0; }

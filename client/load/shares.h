@@ -20,7 +20,7 @@ std::vector<EventFigures> events_of(const LoadRun& run);
 std::vector<FaultFigures> faults_of(std::span<const RequestRecord> records);
 SessionFigures sessions_of(std::span<const RequestRecord> records);
 
-// Turned away before any token: RESOURCE_EXHAUSTED or UNAVAILABLE.
+// Turned away before an answer began: RESOURCE_EXHAUSTED or UNAVAILABLE.
 bool is_refusal(const RequestRecord& record);
 
 // Tokens that arrived, whether the answer was whole or not.

@@ -2,6 +2,7 @@
 import contextlib
 import os
 import random
+import resource
 import socket
 import threading
 import time
@@ -129,6 +130,21 @@ class HostileConnectionTest(unittest.TestCase):
         self.connect(self.node.metrics_address).sendall(b"GET /met")
         self.assertTrue(self.node.answers())
         self.assertEqual(len(quiet), 100)
+
+    def test_more_connections_than_the_node_began_with_descriptors(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+        try:
+            node = NodeProcess()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with node:
+            quiet = [self.connect(node.grpc_address) for _ in range(300)]
+            time.sleep(0.5)  # all are accepted
+            channel = open_channel(node.grpc_address)
+            Stub(channel, "switchyard.v1.GenerationService").Generate(greedy("x", 2), timeout=20)
+            channel.close()
+            self.assertEqual(len(quiet), 300)
 
     def test_a_message_of_100_mebibytes(self):
         request = v1("GenerateRequest", text="x" * (100 << 20))

@@ -1,9 +1,10 @@
 // What one core can drive: this program pins itself to one processor, starts itself again as a
 // stub server on the others, and prints how many deltas and streams it keeps up with, how late its
 // sends are, and how far its latencies are from the delays that the stub is known to make. Fails
-// below what client/README.md promises.
+// below what client/README.md promises, or where a percentile is off by more than 2 % and 1 ms, in
+// each of so many attempts: on a machine that does something else meanwhile, some come late.
 //
-//   load_driver_bench [STREAMS DELTAS_PER_SECOND SECONDS]
+//   load_driver_bench [STREAMS DELTAS_PER_SECOND SECONDS [ATTEMPTS]]
 #include <sched.h>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -29,6 +30,7 @@ struct Wanted {
   int streams = 2000;
   int deltas_per_second = 22'000;  // of all streams
   int seconds = 10;
+  int attempts = 1;
 };
 
 constexpr int kLeastDeltasPerSecond = 20'000;
@@ -189,9 +191,12 @@ bool measure_throughput(const std::string& address, const Wanted& wanted) {
 int measure(const char* program, const Wanted& wanted) {
   const StubProcess stub(program, wanted);
   stay_on(0, true);
-  const bool enough = measure_throughput(stub.address(), wanted);
-  const bool close = measure_known_delays(stub.address());
-  return enough && close ? 0 : 1;
+  for (int attempt = 0; attempt < wanted.attempts; ++attempt) {
+    const bool enough = measure_throughput(stub.address(), wanted);
+    const bool close = measure_known_delays(stub.address());
+    if (enough && close) return 0;
+  }
+  return 1;
 }
 
 }  // namespace
@@ -207,5 +212,6 @@ int main(int argc, char** argv) {
   if (argc > first) wanted.streams = std::max(1, std::atoi(argv[first]));
   if (argc > first + 1) wanted.deltas_per_second = std::max(1, std::atoi(argv[first + 1]));
   if (argc > first + 2) wanted.seconds = std::max(1, std::atoi(argv[first + 2]));
+  if (argc > first + 3) wanted.attempts = std::max(1, std::atoi(argv[first + 3]));
   return serving ? switchyard::test::serve(wanted) : switchyard::test::measure(argv[0], wanted);
 }
