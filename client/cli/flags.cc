@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <string_view>
+#include <utility>
 
 namespace switchyard {
 
@@ -40,6 +42,28 @@ std::string read_token(const std::string& source, const std::string& text) {
   return token;
 }
 
+// Whatever gRPC would not send, or not as it stands, is refused here: there it would be a crash.
+std::pair<std::string, std::string> read_metadata(const std::string& text) {
+  constexpr const char* kFlag = "--metadata";
+  const size_t equals = text.find('=');
+  const std::string key = text.substr(0, equals);
+  constexpr std::string_view kAllowed = "abcdefghijklmnopqrstuvwxyz0123456789-_.";
+  if (equals == std::string::npos || key.empty() ||
+      key.find_first_not_of(kAllowed) != std::string::npos) {
+    throw CLI::ValidationError(kFlag, "needs KEY=VALUE, and a key of a to z, 0 to 9, -, _ and .");
+  }
+  if (key.starts_with("grpc-") || key.ends_with("-bin")) {
+    throw CLI::ValidationError(kFlag, key + " is not a key for text: gRPC's own, or of bytes");
+  }
+  if (key == "authorization") throw CLI::ValidationError(kFlag, "--token-file is for tokens");
+  const std::string value = text.substr(equals + 1);
+  const auto is_printable = [](char c) { return c >= 0x20 && c < 0x7f; };
+  if (!std::ranges::all_of(value, is_printable)) {
+    throw CLI::ValidationError(kFlag, "the value of " + key + " is not printable ASCII");
+  }
+  return {key, value};
+}
+
 }  // namespace
 
 void NodeFlags::add_to(CLI::App& command) {
@@ -51,6 +75,15 @@ void NodeFlags::add_to(CLI::App& command) {
       .add_option("--timeout", timeout_seconds,
                   "Give up on an answer after this many seconds (default: never)")
       ->check(CLI::Range(0.001, kLongestSeconds));
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--metadata",
+          [this](const std::vector<std::string>& texts) {
+            for (const std::string& text : texts) channel.metadata.push_back(read_metadata(text));
+          },
+          "Sent with every call, such as a header that a gateway routes by; may be repeated")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
   add_security_to(command);
 }
 

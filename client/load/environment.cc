@@ -40,6 +40,18 @@ std::string quoted(std::string_view argument) {
   return out + "'";
 }
 
+// A flag whose value may be somebody's secret, and the report is for others.
+constexpr std::string_view kMetadata = "--metadata";
+constexpr std::string_view kMetadataAndValue = "--metadata=";
+
+// "KEY=VALUE" or "--metadata=KEY=VALUE" as far as its key.
+std::string without_value(std::string_view argument) {
+  const size_t key = argument.starts_with(kMetadataAndValue) ? kMetadataAndValue.size() : 0;
+  const size_t equals = argument.find('=', key);
+  if (equals == std::string_view::npos) return std::string(argument);
+  return std::string(argument.substr(0, equals + 1)) + "...";
+}
+
 }  // namespace
 
 Environment this_environment(int argc, const char* const* argv) {
@@ -52,8 +64,13 @@ Environment this_environment(int argc, const char* const* argv) {
   }
   environment.processor = processor_model();
   environment.cores = usable_cores();
+  bool is_metadata = false;
   for (int i = 0; i < argc; ++i) {
-    environment.command_line += (i > 0 ? " " : "") + quoted(argv[i]);
+    const std::string_view argument = argv[i];
+    const bool has_value = is_metadata || argument.starts_with(kMetadataAndValue);
+    const std::string shown = has_value ? without_value(argument) : std::string(argument);
+    environment.command_line += (i > 0 ? " " : "") + quoted(shown);
+    is_metadata = argument == kMetadata;
   }
   return environment;
 }

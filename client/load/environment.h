@@ -11,7 +11,7 @@ struct Environment {
   std::string system;     // "Linux 6.1.0 x86_64"
   std::string processor;  // its model; empty where the system does not say
   int cores = 0;          // that this process may use
-  std::string command_line;
+  std::string command_line;  // without the values of --metadata
 };
 
 Environment this_environment(int argc, const char* const* argv);

@@ -113,6 +113,7 @@ absl::StatusOr<LoadRun> Load::run_once(const LoadSpec& spec,
   RunFacts& facts = result.run.facts;
   facts.events = event_runner.finish();
   facts.version = SWITCHYARD_VERSION;
+  facts.commit = SWITCHYARD_COMMIT;
   facts.model = model_;
   facts.spec_json = to_json(spec).dump();
   if (spec.check_greedy > 0) facts.greedy = ask_alone(result.greedy_cases);

@@ -270,7 +270,8 @@ std::string circumstances(const Report& report) {
   for (const SummaryLine& line : summary_lines(report)) add(line.name, line.text);
   add("started", utc(report.facts.start_unix_ns));
   add("command", environment.command_line);
-  add("client", "switchyard " + report.facts.version + " on " + environment.host + ", " +
+  const std::string commit = report.facts.commit.empty() ? "" : " (" + report.facts.commit + ")";
+  add("client", "switchyard " + report.facts.version + commit + " on " + environment.host + ", " +
                     environment.system + ", " + std::to_string(environment.cores) + " cores" +
                     (environment.processor.empty() ? "" : " of " + environment.processor));
   std::string targets;

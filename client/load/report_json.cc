@@ -315,6 +315,7 @@ Json lateness_json(const Lateness& lateness) {
 
 Json environment_json(const Environment& environment, const RunFacts& facts) {
   return {{"version", facts.version},
+          {"commit", facts.commit.empty() ? Json() : Json(facts.commit)},
           {"host", environment.host},
           {"system", environment.system},
           {"processor", environment.processor},

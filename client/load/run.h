@@ -80,6 +80,7 @@ struct EventRecord {
 struct RunFacts {
   uint64_t seed = 0;
   std::string version;        // of this client
+  std::string commit;         // that it was built from; empty: not from a checkout
   int64_t start_unix_ns = 0;  // the moment 0 of this run's times, since 1970
   std::string spec_json;      // what was asked for, complete: with the seed it gives the same load
   std::string model;          // as the nodes name it

@@ -15,34 +15,42 @@ namespace {
 
 using grpc::experimental::InterceptionHookPoints;
 
-// gRPC's own call credentials refuse a plaintext channel, also to this very machine.
-class TokenInterceptor final : public grpc::experimental::Interceptor {
+using Headers = std::vector<std::pair<std::string, std::string>>;
+
+// For a token too: gRPC's own call credentials refuse a plaintext channel, also to this machine.
+class HeaderInterceptor final : public grpc::experimental::Interceptor {
  public:
-  explicit TokenInterceptor(const std::string& authorization) : authorization_(authorization) {}
+  explicit HeaderInterceptor(const Headers& headers) : headers_(headers) {}
 
   void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
     if (methods->QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_INITIAL_METADATA)) {
-      methods->GetSendInitialMetadata()->insert({"authorization", authorization_});
+      methods->GetSendInitialMetadata()->insert(headers_.begin(), headers_.end());
     }
     methods->Proceed();
   }
 
  private:
-  const std::string& authorization_;
+  const Headers& headers_;
 };
 
-class TokenInterceptors final : public grpc::experimental::ClientInterceptorFactoryInterface {
+class HeaderInterceptors final : public grpc::experimental::ClientInterceptorFactoryInterface {
  public:
-  explicit TokenInterceptors(const std::string& token) : authorization_("Bearer " + token) {}
+  explicit HeaderInterceptors(Headers headers) : headers_(std::move(headers)) {}
 
   grpc::experimental::Interceptor* CreateClientInterceptor(
       grpc::experimental::ClientRpcInfo* /*info*/) override {
-    return new TokenInterceptor(authorization_);  // gRPC deletes it; the channel keeps us
+    return new HeaderInterceptor(headers_);  // gRPC deletes it; the channel keeps us
   }
 
  private:
-  const std::string authorization_;
+  const Headers headers_;
 };
+
+Headers headers_of(const ChannelOptions& options) {
+  Headers headers = options.metadata;
+  if (!options.token.empty()) headers.emplace_back("authorization", "Bearer " + options.token);
+  return headers;
+}
 
 std::shared_ptr<grpc::ChannelCredentials> credentials_of(const std::optional<TlsOptions>& tls) {
   if (!tls) return grpc::InsecureChannelCredentials();
@@ -68,11 +76,12 @@ std::shared_ptr<grpc::Channel> open_channel(const ChannelOptions& options) {
     arguments.SetSslTargetNameOverride(options.tls->server_name);
   }
   const auto credentials = credentials_of(options.tls);
-  if (options.token.empty()) {
+  Headers headers = headers_of(options);
+  if (headers.empty()) {
     return grpc::CreateCustomChannel(options.target, credentials, arguments);
   }
   std::vector<std::unique_ptr<grpc::experimental::ClientInterceptorFactoryInterface>> interceptors;
-  interceptors.push_back(std::make_unique<TokenInterceptors>(options.token));
+  interceptors.push_back(std::make_unique<HeaderInterceptors>(std::move(headers)));
   return grpc::experimental::CreateCustomChannelWithInterceptors(
       options.target, credentials, arguments, std::move(interceptors));
 }

@@ -8,6 +8,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace switchyard {
 
@@ -23,6 +25,8 @@ struct ChannelOptions {
   std::string target = "127.0.0.1:50051";  // host:port, or any name that gRPC resolves
   std::optional<TlsOptions> tls = {};      // unset: plaintext
   std::string token = {};                  // sent with every call of the channel; empty: none
+  // Likewise: keys in lower case and values of ASCII, as HTTP/2 wants its headers.
+  std::vector<std::pair<std::string, std::string>> metadata = {};
   // A dead node is noticed within interval + timeout, even while it computes in silence.
   std::chrono::milliseconds keepalive_interval{30'000};
   std::chrono::milliseconds keepalive_timeout{20'000};

@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "client/load/environment.h"
+
 namespace switchyard {
 namespace {
 
@@ -94,6 +96,27 @@ TEST_F(NodeFlagsTest, RefuseWhatIsNoTokenWithoutShowingIt) {
   EXPECT_THAT(parse({"--token-file", file("token", " \n")}), HasSubstr("holds no token"));
   EXPECT_THAT(parse({"--token-file", file("token", "")}), HasSubstr("is empty"));
   EXPECT_THAT(parse({"--token-file", "/nowhere/token"}), HasSubstr("cannot read /nowhere/token"));
+}
+
+TEST_F(NodeFlagsTest, TakeMetadataThatGrpcCanSend) {
+  EXPECT_EQ(parse({"--metadata", "x-tenant=a=b c", "--metadata", "x.y_z="}), "");
+  EXPECT_EQ(channel().metadata, (std::vector<std::pair<std::string, std::string>>{
+                                    {"x-tenant", "a=b c"}, {"x.y_z", ""}}));
+  for (const char* wrong : {"key", "=value", "Key=value", ":path=/", "a b=c"}) {
+    EXPECT_THAT(parse({"--metadata", wrong}), HasSubstr("needs KEY=VALUE")) << wrong;
+  }
+  EXPECT_THAT(parse({"--metadata", "grpc-timeout=1S"}), HasSubstr("is not a key for text"));
+  EXPECT_THAT(parse({"--metadata", "trace-bin=x"}), HasSubstr("is not a key for text"));
+  EXPECT_THAT(parse({"--metadata", "authorization=Bearer x"}), HasSubstr("--token-file"));
+  EXPECT_THAT(parse({"--metadata", "x-tenant=l\xc3\xa4uft"}), HasSubstr("not printable ASCII"));
+}
+
+TEST(Environment, KeepsValuesOfMetadataToItself) {
+  const char* const line[] = {
+      "switchyard", "load", "--metadata", "x-key=secret word", "--metadata=x-other=secret",
+      "--rate",     "3"};
+  EXPECT_EQ(this_environment(7, line).command_line,
+            "switchyard load --metadata x-key=... --metadata=x-other=... --rate 3");
 }
 
 TEST_F(NodeFlagsTest, SendATokenInTheClearToThisMachineOrWhenTold) {

@@ -101,7 +101,7 @@ SUMMARY = {
 }
 HEAD = {
     "schema": str, "seed": int, "workload": dict, "warnings": [str],
-    "environment": {"version": str, "host": str, "system": str, "processor": str, "cores": int, "command_line": str,
+    "environment": {"version": str, "commit": str, "host": str, "system": str, "processor": str, "cores": int, "command_line": str,
                     "start_unix_seconds": NUMBER, "end_unix_seconds": NUMBER},
     "objectives": {"all": dict, "classes": dict, "good_share": NUMBER},
     "run": {"model": str, "targets": [str], "channels_per_target": int, "balance": str, "warmup_seconds": NUMBER,

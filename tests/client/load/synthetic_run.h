@@ -67,6 +67,7 @@ class RunBuilder {
   RunBuilder() {
     run_.facts.seed = 7;
     run_.facts.version = "0.1.0";
+    run_.facts.commit = "0123456789ab";
     run_.facts.start_unix_ns = 1'790'000'000 * kSecond;
     run_.facts.spec_json = R"({"classes":[{"name":"default"}],"seed":7})";
     run_.facts.model = "lfm2";
