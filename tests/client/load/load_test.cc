@@ -39,6 +39,17 @@ TEST(Targets, AreAskedInTurnOverConnectionsOfTheirOwn) {
   for (const auto& [peer, requests] : connections) EXPECT_EQ(requests, 10) << peer;
 }
 
+TEST(Targets, GetTheMetadataOfTheCallers) {
+  LoadStub stub(at_once);
+  Targets targets({.metadata = {{"x-session-id", "mine"}}}, {stub.address()}, 1);
+  auto load =
+      Load::open(*parse_load_spec(spec_of({{"rate", 1000}}, {{"requests", 3}})), targets, 5s);
+  ASSERT_TRUE(load.ok()) << load.status();
+  ASSERT_TRUE((*load)->run().ok());
+  for (const LoadStub::Seen& seen : stub.seen()) EXPECT_EQ(seen.session, "mine");
+  EXPECT_EQ(stub.seen().size(), 3u);
+}
+
 TEST(Targets, ShareByWhatTheySayOfThemselves) {
   LoadStub idle(at_once);
   LoadStub busy(at_once);
