@@ -8,9 +8,9 @@ namespace switchyard {
 
 struct Environment {
   std::string host;
-  std::string system;     // "Linux 6.1.0 x86_64"
-  std::string processor;  // its model; empty where the system does not say
-  int cores = 0;          // that this process may use
+  std::string system;        // "Linux 6.1.0 x86_64"
+  std::string processor;     // its model; empty where the system does not say
+  int cores = 0;             // that this process may use
   std::string command_line;  // without the values of --metadata
 };
 
