@@ -267,7 +267,8 @@ void LoadFlags::add_events(CLI::App& command) {
                 events.push_back(*std::move(event));
               }
               if (events.size() > EventRunner::kMostEvents) {
-                throw CLI::ValidationError(flag, "more than 64 events");
+                throw CLI::ValidationError(
+                    flag, "more than " + std::to_string(EventRunner::kMostEvents) + " events");
               }
             },
             help)

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <numeric>
 #include <utility>
 
 #include "client/load/random.h"
@@ -16,16 +15,19 @@ constexpr std::array<std::string_view, 3> kNames = {"round-robin", "weighted-rou
 // Each target in its turn; with equal shares that is what weights come to.
 class WeightedRoundRobin : public Balancer {
  public:
-  explicit WeightedRoundRobin(size_t targets) : turns_(targets) {}
+  explicit WeightedRoundRobin(size_t targets) : next_(targets) {}
 
   size_t pick(std::string_view /*key*/, const Usable& usable) override {
-    std::vector<size_t> order(turns_.size());
-    std::iota(order.begin(), order.end(), size_t{0});
-    std::ranges::stable_sort(order, {}, [this](size_t target) { return next_of(target); });
-    const auto found = std::ranges::find_if(order, usable);
-    const size_t picked = found != order.end() ? *found : order.front();
+    size_t first = 0;
+    std::optional<size_t> first_usable;
+    for (size_t target = 0; target < next_.size(); ++target) {
+      if (next_of(target) < next_of(first)) first = target;
+      const bool sooner = !first_usable || next_of(target) < next_of(*first_usable);
+      if (sooner && usable(target)) first_usable = target;
+    }
+    const size_t picked = first_usable.value_or(first);
     now_ = next_of(picked);
-    turns_[picked].next = now_ + 1 / share_of(picked);
+    next_[picked] = now_ + 1 / share_of(picked);
     return picked;
   }
   void learn(size_t /*target*/, const TargetLoad& /*load*/, int64_t /*now_ns*/) override {}
@@ -34,13 +36,10 @@ class WeightedRoundRobin : public Balancer {
   [[nodiscard]] virtual double share_of(size_t /*target*/) const { return 1; }
 
  private:
-  struct Turn {
-    double next = 0;  // earliest deadline first; a target's deadlines are 1 / share apart
-  };
   // One that was not usable for a while does not make up for it.
-  [[nodiscard]] double next_of(size_t target) const { return std::max(turns_[target].next, now_); }
+  [[nodiscard]] double next_of(size_t target) const { return std::max(next_[target], now_); }
 
-  std::vector<Turn> turns_;
+  std::vector<double> next_;  // earliest deadline first; a target's are 1 / share apart
   double now_ = 0;
 };
 

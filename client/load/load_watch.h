@@ -4,8 +4,8 @@
 
 #include <grpcpp/channel.h>
 
-#include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <thread>
 #include <utility>

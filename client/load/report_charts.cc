@@ -50,8 +50,7 @@ Chart percentile_chart(std::string title, std::string note, const std::vector<Na
               .x = {"share of values below", AxisScale::kNines},
               .y = {"ms, logarithmic", AxisScale::kLog},
               .lines = {},
-              .bands = {},
-              .marks = {}};
+              .bands = {}};
   for (const auto& [name, values, colour] : curves) {
     if (values.count == 0) continue;
     chart.lines.push_back(percentile_curve(name, values, colour));
@@ -76,8 +75,7 @@ Chart time_chart(const Report& report, std::string title, std::string note, std:
               .x = {kTimeTitle, AxisScale::kSpan},
               .y = {std::move(unit), AxisScale::kLinear},
               .lines = {},
-              .bands = {},
-              .marks = {}};
+              .bands = {}};
   const double end = static_cast<double>(report.facts.wall_ns) / 1e9;
   const Rates& rates = report.figures.rates;
   chart.bands.push_back({0, rates.from_seconds, "warm-up"});
@@ -273,8 +271,7 @@ std::vector<Chart> sweep_charts(const SweepSummary& sweep) {
                 .lines = {line("TTFT p50", 0, at(&Latencies::ttft_ms, 0)),
                           line("TTFT p99", 3, at(&Latencies::ttft_ms, 3)),
                           line("TPOT p99", 2, at(&Latencies::tpot_ms, 3))},
-                .bands = {},
-                .marks = {}};
+                .bands = {}};
   Chart good{.title = "Requests by rate",
              .note = "",
              .x = rate,
@@ -285,8 +282,7 @@ std::vector<Chart> sweep_charts(const SweepSummary& sweep) {
                             [](const Figures& f) {
                               return f.goodput ? f.goodput->per_second.value : kGap;
                             })},
-             .bands = {},
-             .marks = {}};
+             .bands = {}};
   return {std::move(latency), std::move(good)};
 }
 

@@ -227,8 +227,7 @@ std::string event_section(const Figures& figures) {
   HtmlTable table({"at", "done to the nodes", "requests that ended from then on"});
   for (const EventFigures& one : figures.events) {
     const EventRecord& event = one.event;
-    const int64_t at_ns = event.began_ns >= 0 ? event.began_ns : event.planned_ns;
-    table.row({number(short_number(static_cast<double>(at_ns) / 1e9) + " s"),
+    table.row({number(short_number(static_cast<double>(event.at_ns()) / 1e9) + " s"),
                {.text = event.what, .small = event.outcome, .kind = "text"},
                text(event.began_ns >= 0 ? outcomes_text(one.outcomes) : "")});
   }

@@ -129,9 +129,8 @@ void write_events(const Figures& figures, std::ostream& out) {
     out << "\ndone to the nodes, and the requests that ended from then on\n";
   for (const EventFigures& one : figures.events) {
     const EventRecord& event = one.event;
-    const int64_t at_ns = event.began_ns >= 0 ? event.began_ns : event.planned_ns;
-    out << "  " << short_number(static_cast<double>(at_ns) / 1e9) << " s  " << one_line(event.what)
-        << ": " << one_line(event.outcome) << '\n';
+    out << "  " << short_number(static_cast<double>(event.at_ns()) / 1e9) << " s  "
+        << one_line(event.what) << ": " << one_line(event.outcome) << '\n';
     if (event.began_ns >= 0) out << "      " << outcomes_text(one.outcomes) << '\n';
   }
 }

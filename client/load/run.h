@@ -73,6 +73,8 @@ struct EventRecord {
   int64_t planned_ns = 0;
   int64_t began_ns = -1;  // -1: the run was over before
   int64_t ended_ns = -1;
+  // When it began; when it was meant to, where it did not.
+  [[nodiscard]] int64_t at_ns() const { return began_ns >= 0 ? began_ns : planned_ns; }
   bool succeeded = false;
   std::string outcome = {};  // in words
 };

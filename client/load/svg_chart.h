@@ -57,7 +57,7 @@ struct Chart {
     double x = 0;
     std::string name;
   };
-  std::vector<Mark> marks;
+  std::vector<Mark> marks = {};
 };
 
 // A <figure>; where no line has a point, one that says so.

@@ -73,7 +73,7 @@ Targets::Lane& Targets::pick(std::string_view key, std::string_view avoided) {
     const int64_t now_ns = std::chrono::nanoseconds(Clock::now().time_since_epoch()).count();
     for (const auto& [reporter, load] : loads_->take()) balancer_->learn(reporter, load, now_ns);
   }
-  const size_t target = targets == 1 ? 0 : balancer_->pick(key, usable);
+  const size_t target = balancer_->pick(key, usable);
   Lane& lane = lane_of(target);
   connection_[target] = (connection_[target] + 1) % static_cast<size_t>(channels_);
   return lane;

@@ -19,6 +19,13 @@ using testing::Each;
 using testing::Field;
 using testing::HasSubstr;
 
+StubAnswer refuse(const v1::GenerateRequest& /*request*/) {
+  google::rpc::ErrorInfo info;
+  info.set_reason("QUEUE_FULL");
+  return {.refusal =
+              status_with(grpc::StatusCode::RESOURCE_EXHAUSTED, "full", info, retry_after(1ms))};
+}
+
 TEST(Targets, AreAskedInTurnOverConnectionsOfTheirOwn) {
   LoadStub first(at_once);
   LoadStub second(at_once);
@@ -91,12 +98,7 @@ TEST(Targets, KeepConversationsTogetherOnTheRing) {
 
 TEST(Targets, WhoeverRefusedIsNotAskedAgainAndWhoeverIsGoneIsPassedOver) {
   auto gone = std::make_unique<LoadStub>(at_once);
-  LoadStub full([](const v1::GenerateRequest&) {
-    google::rpc::ErrorInfo info;
-    info.set_reason("QUEUE_FULL");
-    return StubAnswer{.refusal = status_with(grpc::StatusCode::RESOURCE_EXHAUSTED, "full", info,
-                                             retry_after(1ms))};
-  });
+  LoadStub full(refuse);
   LoadStub good(at_once);
   Targets targets({}, {gone->address(), full.address(), good.address()}, 1);
   auto load = Load::open(
@@ -114,6 +116,23 @@ TEST(Targets, WhoeverRefusedIsNotAskedAgainAndWhoeverIsGoneIsPassedOver) {
   }
   EXPECT_LE(lost, 2);  // whoever finds out that nobody listens there any more
   EXPECT_GE(moved, 8);
+}
+
+TEST(Targets, ARetryLeavesTheTargetOfItsKey) {
+  LoadStub full(refuse);
+  LoadStub good(at_once);
+  Targets targets({}, {full.address(), good.address()}, 1, BalancePolicy::kRingHash);
+  auto load = Load::open(
+      *parse_load_spec(spec_of({{"concurrency", 1}}, {{"requests", 30}, {"retries", 1}})), targets,
+      5s);
+  ASSERT_TRUE(load.ok()) << load.status();
+  const auto run = (*load)->run();
+  ASSERT_TRUE(run.ok());
+  for (const RequestRecord& record : run->records) {
+    EXPECT_EQ(record.code, 0) << record.message;
+    EXPECT_EQ(record.target, good.address());
+  }
+  EXPECT_GT(full.seen().size(), 5u);
 }
 
 TEST(Load, TellsWhatWasDoneToTheNodes) {
