@@ -1,6 +1,6 @@
 // Products with many rows of x: tiles of weights against tiles of rows, on tensor cores, pipelined
 // through shared memory. Weights are any packed format; sums are f32. Chooses wgmma where the
-// device has it, and there holds up to 64 rows of x (wide_held.h). Rows of x are any number; K is
+// device has it, and there holds some rows of x (wide_held.h). Rows of x are any number; K is
 // weight.cols.
 //
 // Codes are multiplied by their scale in bf16 before they meet x, which rounds every weight once to

@@ -45,7 +45,7 @@ struct HeldArgs {
 // The shape of a kernel's blocks.
 struct HeldShapeOf {
   WeightFormat format = WeightFormat::kBf16;
-  int tokens = 0;   // 32 or 64
+  int tokens = 0;   // of a tile: 32 or 64
   int streams = 0;  // 2: gated
   int warps = 0;    // 8, or 16 where not gated
 };
@@ -55,10 +55,11 @@ constexpr int held_slot_bytes(WeightFormat format) {
   return static_cast<int>(tile_bytes(format)) +
          (is_quantised(format) ? kTileRows * static_cast<int>(bytes_of_scale(format)) : 0);
 }
-// Tiles (of each stream) in a warp's ring: about 4 KiB; twice that where few rows of x leave room
-// and many weights may follow each other.
+// Tiles (of each stream) in a warp's ring: about 4 KiB, by 16 warps what room 64 x 1024 of x and
+// their sums leave; twice that where few rows of x leave room and many weights may follow each
+// other.
 constexpr int held_ring(const HeldShapeOf& shape) {
-  const int bytes = shape.tokens == 32 && shape.warps == 16 ? 8704 : 4352;
+  const int bytes = shape.warps < 16 ? 4352 : shape.tokens == 32 ? 8704 : 4248;
   return std::clamp(bytes / (held_slot_bytes(shape.format) * shape.streams), 2, 8);
 }
 

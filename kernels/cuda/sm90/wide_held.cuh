@@ -58,8 +58,9 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
 template <typename Shape>
 void launch_shape(const Stream& on, const HeldArgs& args, int64_t shared) {
   const auto* kernel = reinterpret_cast<const void*>(wide_held<Shape>);
+  const int tiles = (args.tokens + Shape::kTokens - 1) / Shape::kTokens;
   int clusters = args.units;
-  if (clusters * args.splits > on.multiprocessors) {
+  if (clusters * tiles * args.splits > on.multiprocessors) {
     // As many as run together, that each reads x once.
     CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                     static_cast<int>(shared)));
@@ -75,10 +76,12 @@ void launch_shape(const Stream& on, const HeldArgs& args, int64_t shared) {
     int resident = 0;
     CUDA_CHECK(cudaOccupancyMaxActiveClusters(&resident, kernel, &config));
     resident = std::min(resident, on.multiprocessors * Shape::kPerProcessor / args.splits);
-    clusters = std::min(clusters, std::max(resident, 1));
+    clusters = std::min(clusters, std::max(resident / tiles, 1));
   }
-  launch_in_clusters(on, static_cast<unsigned>(args.splits), wide_held<Shape>,
-                     static_cast<unsigned>(clusters * args.splits), Shape::kThreads, shared, args);
+  launch_in_clusters(
+      on, static_cast<unsigned>(args.splits), wide_held<Shape>,
+      dim3(static_cast<unsigned>(clusters * args.splits), static_cast<unsigned>(tiles)),
+      Shape::kThreads, shared, args);
 }
 
 }  // namespace

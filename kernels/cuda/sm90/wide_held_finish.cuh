@@ -102,9 +102,10 @@ class HeldFinish {
   __device__ __forceinline__ void write(const Sums& sum, int unit) {
     const HeldMatrix& matrix = matrix_of<Shape::kStreams>(args_, unit, 0);
     const int first_row = row_of(unit, matrix);
-    const int tokens_left = args_.tokens - token_of(0);
+    const int first_token = token_of(0);
+    const int tokens_left = args_.tokens - first_token;
     const int rows_left = matrix.rows - first_row;
-    auto* out = static_cast<Output*>(matrix.out) + token_of(0) * matrix.out_stride + first_row;
+    auto* out = static_cast<Output*>(matrix.out) + first_token * matrix.out_stride + first_row;
 #pragma unroll
     for (int n = 0; n < Shape::kBlocks; ++n) {
       if (n >= part_.owned) break;
@@ -159,7 +160,8 @@ class HeldFinish {
            static_cast<int>(threadIdx.x / 32 * kTileRows + threadIdx.x % 32 / 4);
   }
   [[nodiscard]] __device__ __forceinline__ int token_of(int block) const {
-    return (part_.rank * part_.owned + block) * 8 + static_cast<int>(threadIdx.x % 4) * 2;
+    return Shape::first_token() + (part_.rank * part_.owned + block) * 8 +
+           static_cast<int>(threadIdx.x % 4) * 2;
   }
   // RMSNorm's factors of this thread's two tokens of a block.
   [[nodiscard]] __device__ __forceinline__ float2 factors_of(int block) const {

@@ -16,6 +16,13 @@ struct HeldShape : HeldStream<kWeightFormat,
   static constexpr int kTokens = kRowsOfX;
   static constexpr int kBlocks = kTokens / 8;
   static constexpr int kTileBytes = kTokens * kTileCols * 2;  // of x
+
+  // Of the tile of tokens that a cluster holds.
+  static __device__ __forceinline__ int first_token() {
+    int tile;
+    asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(tile));
+    return tile * kTokens;
+  }
   static constexpr int kPerProcessor = kBlockWarps == 8 && kGateStreams == 1 ? 2 : 1;
 };
 
@@ -107,11 +114,12 @@ __device__ __forceinline__ void hold_rows(const HeldArgs& args,
   constexpr int kRows = Shape::kTokens / Shape::kWarps;  // of a warp: w, w + kWarps, ...
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int warp = static_cast<int>(threadIdx.x / 32);
+  const int tokens = args.tokens - Shape::first_token();
   wait_for_previous();
   const __nv_bfloat16* row[kRows];
 #pragma unroll
   for (int i = 0; i < kRows; ++i) {
-    const int token = min(warp + i * Shape::kWarps, args.tokens - 1);
+    const int token = Shape::first_token() + min(warp + i * Shape::kWarps, tokens - 1);
     row[i] = args.x + int64_t{args.gather != nullptr ? args.gather[token] : token} * args.cols;
   }
   float square[kRows] = {};
@@ -126,7 +134,7 @@ __device__ __forceinline__ void hold_rows(const HeldArgs& args,
       const bool inside = column < min(part.end * kTileCols, args.cols);
 #pragma unroll
       for (int i = 0; i < kRows; ++i) {
-        const bool there = inside && warp + i * Shape::kWarps < args.tokens;
+        const bool there = inside && warp + i * Shape::kWarps < tokens;
         value[c][i] = there ? *reinterpret_cast<const uint4*>(row[i] + column) : uint4{0, 0, 0, 0};
       }
     }
