@@ -1,5 +1,7 @@
 #include "kernels/cuda/moe.h"
 
+#include <algorithm>
+
 #include "kernels/cuda/combine.h"
 #include "kernels/cuda/narrow_experts.h"
 #include "kernels/cuda/wide.h"
@@ -11,9 +13,13 @@ namespace {
 constexpr int64_t kTokensApart = 4;
 constexpr int64_t kTokensApartTopK = 8;
 
-// Beyond one turn on average, tiles of x pay.
+// Beyond one turn on average, tiles of x pay; where entries are held, a little before.
 bool narrow(const Stream& on, const Routing& routing, const ExpertWeight& weight) {
-  return routing.order.dim(0) <= weight.experts * narrow_expert_rows(on, weight);
+  constexpr int64_t kLeastHeld = 20;
+  int64_t rows = narrow_expert_rows(on, weight);
+  if (on.capability == 90 && weight.format == WeightFormat::kInt4)
+    rows = std::min(rows, kLeastHeld);
+  return routing.order.dim(0) <= weight.experts * rows;
 }
 
 __nv_bfloat16* bf16(const Tensor& tensor) { return static_cast<__nv_bfloat16*>(tensor.data); }
