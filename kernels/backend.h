@@ -125,7 +125,8 @@ struct RouterSpec {
 
 // What the router decided. Also sorted by expert, so that no later op searches:
 // entries order[expert_start[e] .. expert_start[e+1]) are the (t * K + k) that chose expert e,
-// in rising order.
+// in rising order. Padding tokens choose none: their `expert` is -1, their weight 0, and `order`
+// has none of their entries before expert_start[E].
 struct Routing {
   Tensor expert;        // [T, K] i32, by falling selection score; ties go to the lower expert id
   Tensor weight;        // [T, K] f32
@@ -141,9 +142,11 @@ struct RouteArgs {
   Weight router;  // [E, H]
   Tensor bias{};  // [E] f32 or empty
   RouterSpec spec;
+  const int32_t* live_tokens = nullptr;  // RaggedBatch's: those behind are padding; null: none are
 };
 
-// out[t*K+k] = silu(x[t] Wg_e^T) * (x[t] Wu_e^T),  e = routing.expert[t,k]
+// out[t*K+k] = silu(x[t] Wg_e^T) * (x[t] Wu_e^T),  e = routing.expert[t,k]; not of padding tokens,
+// whose rows stay as they are.
 struct ExpertUpArgs {
   Tensor out;  // [T * K, F]
   Tensor x;    // [T, H] already normed
@@ -151,7 +154,8 @@ struct ExpertUpArgs {
   ExpertWeight gate, up;  // [F, H] each
 };
 
-// out[t] = residual[t] + sum_k routing.weight[t,k] * (hidden[t*K+k] Wd_e^T), k in order
+// out[t] = residual[t] + sum_k routing.weight[t,k] * (hidden[t*K+k] Wd_e^T), k in order; not of
+// padding tokens, whose rows stay as they are.
 struct ExpertDownArgs {
   Tensor out;       // [T, H]; may be the same memory as residual
   Tensor hidden;    // [T * K, F]

@@ -60,7 +60,8 @@ void Moe::forward(const ModelStep& step, const Tensor& hidden) const {
                       .input = norm_.of(hidden, work.normed),
                       .router = router_,
                       .bias = selection_bias_,
-                      .spec = spec_});
+                      .spec = spec_,
+                      .live_tokens = step.batch.live_tokens});
   if (step.on_routing) step.on_routing(place_.layer, work.routing);
   step.backend.expert_up({.out = work.gated,  // [T * K, F]
                           .x = work.normed,

@@ -25,7 +25,9 @@ struct ExpertTile {
 // place in `order` and counts where an expert's rows begin, so that threads share few experts
 // evenly; otherwise a group is an expert.
 int64_t expert_of_group(const Routing& routing, int64_t group) {
-  if (routing.order.dim(0) >= routing.expert_start.dim(0) - 1) return group;
+  const int64_t experts = routing.expert_start.dim(0) - 1;
+  if (routing.order.dim(0) >= experts) return group;
+  if (group >= routing.expert_start.i32()[experts]) return -1;  // padding's
   const int32_t expert = routing.expert.i32()[routing.order.i32()[group]];
   return routing.expert_start.i32()[expert] == group ? expert : -1;
 }
@@ -105,6 +107,7 @@ void expert_down(ThreadPool& pool, const ExpertDownArgs& args) {
 
   pool.parallel_for(args.out.dim(0), 4, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
+      if (args.routing.expert.i32()[t * top_k] < 0) continue;  // padding
       const float* weight = args.routing.weight.f32() + t * top_k;
       const float* expert_out = args.expert_work.f32() + t * top_k * width;
       const float* residual = args.residual.f32() + t * width;

@@ -47,6 +47,12 @@ void choose(const RouteArgs& args, int64_t token, const float* score) {
   for (int k = 0; k < spec.top_k; ++k) weight[k] = weight[k] / divisor * spec.scale;
 }
 
+void choose_none(const RouteArgs& args, int64_t token) {
+  const int64_t top_k = args.spec.top_k;
+  std::fill_n(args.routing.expert.i32() + token * top_k, top_k, -1);
+  std::fill_n(args.routing.weight.f32() + token * top_k, top_k, 0.0f);
+}
+
 // Counting sort. `start` serves as the cursors and ends up one expert ahead of what it should say.
 void sort_by_expert(const Routing& routing) {
   const int32_t* expert = routing.expert.i32();
@@ -54,10 +60,12 @@ void sort_by_expert(const Routing& routing) {
   const int64_t experts = routing.expert_start.dim(0) - 1;
   int32_t* start = routing.expert_start.i32();
   std::fill_n(start, experts + 1, 0);
-  for (int64_t i = 0; i < entries; ++i) ++start[expert[i] + 1];
+  for (int64_t i = 0; i < entries; ++i) {
+    if (expert[i] >= 0) ++start[expert[i] + 1];
+  }
   for (int64_t e = 0; e < experts; ++e) start[e + 1] += start[e];
   for (int64_t i = 0; i < entries; ++i) {
-    routing.order.i32()[start[expert[i]]++] = static_cast<int32_t>(i);
+    if (expert[i] >= 0) routing.order.i32()[start[expert[i]]++] = static_cast<int32_t>(i);
   }
   for (int64_t e = experts; e > 0; --e) start[e] = start[e - 1];
   start[0] = 0;
@@ -70,7 +78,9 @@ void route(ThreadPool& pool, const RouteArgs& args) {
   CHECK(router.rows <= kMaxExperts);
   norm_input(pool, args.input);
   const Tensor x = args.input.rows();
-  pool.parallel_for(x.dim(0), kTokensAtOnce, [&](int64_t begin, int64_t end) {
+  const int64_t live = args.live_tokens != nullptr ? *args.live_tokens : x.dim(0);
+  for (int64_t t = live; t < x.dim(0); ++t) choose_none(args, t);
+  pool.parallel_for(live, kTokensAtOnce, [&](int64_t begin, int64_t end) {
     std::array<float, kTokensAtOnce * kMaxExperts> score;
     for (int64_t t = begin; t < end; t += kTokensAtOnce) {
       const int tokens = static_cast<int>(std::min<int64_t>(kTokensAtOnce, end - t));

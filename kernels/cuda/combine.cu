@@ -13,6 +13,7 @@ struct Sums {
   const __nv_bfloat16* residual;
   const __nv_bfloat16* work;
   const float* weight;
+  const int32_t* expert;
   int64_t width;
   int top_k;
 };
@@ -28,6 +29,7 @@ __global__ void __launch_bounds__(kThreads) combine(Sums args) {
   if (channel >= args.width) return;
   const __nv_bfloat16* work = args.work + token * args.top_k * args.width + channel;
   const float* weight = args.weight + token * args.top_k;
+  const bool padding = args.expert[token * args.top_k] < 0;
   float sum[kCount], value[kCount];
   Vector::widen(Vector::load(args.residual + token * args.width + channel), sum);
   for (int k = 0; k < args.top_k; k += kAtOnce) {
@@ -47,7 +49,7 @@ __global__ void __launch_bounds__(kThreads) combine(Sums args) {
       for (int j = 0; j < kCount; ++j) sum[j] += by[i] * value[j];
     }
   }
-  Vector::store(args.out + token * args.width + channel, sum);
+  if (!padding) Vector::store(args.out + token * args.width + channel, sum);
 }
 
 }  // namespace
@@ -57,6 +59,7 @@ void combine_experts(const Stream& on, const ExpertDownArgs& args) {
                      static_cast<const __nv_bfloat16*>(args.residual.data),
                      static_cast<const __nv_bfloat16*>(args.expert_work.data),
                      args.routing.weight.f32(),
+                     args.routing.expert.i32(),
                      args.out.dim(1),
                      static_cast<int>(args.routing.expert.dim(1))};
   const bool eights = in_eights(sums.width, {sums.out, sums.residual, sums.work});

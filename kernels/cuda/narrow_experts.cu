@@ -65,7 +65,7 @@ struct EntriesJob {
   }
   __device__ void begin() {
     if (only != nullptr) {
-      entry = deal(top_k);
+      entry = only[0] >= 0 ? deal(top_k) : -1;
       count = 1;
       if (entry >= 0) choose(only[entry]);
       return;

@@ -28,6 +28,7 @@ struct TokenDownJob {
   float epsilon = 0;
 
   int experts;
+  bool live;  // not padding
   Experts::Kept kept;
   StreamRef ref[kStreams];
 
@@ -55,10 +56,14 @@ struct TokenDownJob {
   __device__ void begin() {
 #pragma unroll
     for (int s = 0; s < kStreams; ++s) {
-      ref[s] = matrix.of(expert[blockIdx.y * top_k + min(s, top_k - 1)], kept);
+      const int chosen = expert[blockIdx.y * top_k + min(s, top_k - 1)];
+      live = chosen >= 0;
+      ref[s] = matrix.of(max(chosen, 0), kept);
     }
   }
-  __device__ NarrowUnits units() const { return part_of_units(row_tiles, blockIdx.x, gridDim.x); }
+  __device__ NarrowUnits units() const {
+    return live ? part_of_units(row_tiles, blockIdx.x, gridDim.x) : NarrowUnits{0, 0};
+  }
   __device__ int rows() const { return top_k; }
   __device__ const __nv_bfloat16* row(int m) const {
     return hidden + int64_t{static_cast<int>(blockIdx.y) * top_k + m} * weights.cols;

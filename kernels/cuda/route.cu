@@ -193,6 +193,7 @@ __global__ void __launch_bounds__(kThreads, kAhead > 0 ? 1 : 2)
   }
   const int first = static_cast<int>(blockIdx.x) * kTokens;
   const int count = min(kTokens, args.tokens - first);
+  const int live = args.live_tokens != nullptr ? *args.live_tokens : args.tokens;
   if (staged != nullptr) {
     // Zeros behind the last token and behind the rows' ends; the gains, which are no activations.
     for (int r = 0; r < kTokens; ++r) {
@@ -244,7 +245,9 @@ __global__ void __launch_bounds__(kThreads, kAhead > 0 ? 1 : 2)
   if (warp < count) {
     const float* scores = score + warp * args.experts;
     int32_t* entries = entry + warp * args.top_k;
-    if (args.experts <= 32) {
+    if (first + warp >= live) {
+      choose_none(args, first + warp, entries);
+    } else if (args.experts <= 32) {
       choose_of_warp(args, first + warp, scores, bias, entries);
     } else {
       choose(args, first + warp, scores, bias, entries);
@@ -274,6 +277,7 @@ void route(const Stream& on, const RouteArgs& args) {
                          static_cast<const char*>(args.router.data),
                          args.bias.empty() ? nullptr : args.bias.f32(),
                          spec.top_k,
+                         args.live_tokens,
                          spec.renormalise_epsilon.has_value(),
                          spec.renormalise_epsilon.value_or(0.0f),
                          spec.scale,

@@ -15,6 +15,7 @@ struct Router {
   const char* weight;
   const float* bias;  // may be null
   int top_k;
+  const int32_t* live_tokens;  // may be null
   bool renormalise;
   float renormalise_epsilon, scale;
   int32_t* expert;
@@ -86,20 +87,32 @@ __device__ __forceinline__ void choose(
   }
 }
 
-// All entries are in shared memory: an entry's place is the number of those before it.
+// What padding has for choices.
+__device__ __forceinline__ void choose_none(const Router& args, int token, int32_t* entry) {
+  for (int k = threadIdx.x % 32; k < args.top_k; k += 32) {
+    const int64_t at = int64_t{token} * args.top_k + k;
+    entry[k] = -1;
+    args.expert[at] = -1;
+    args.chosen_weight[at] = 0;
+  }
+}
+
+// All entries are in shared memory: an entry's place is the number of those before it. Padding's,
+// as unsigned numbers, come last.
 __device__ __forceinline__ void sort_few(const Router& args, const int32_t* entry) {
   const int entries = args.tokens * args.top_k;
+  const auto* chosen = reinterpret_cast<const uint32_t*>(entry);
   for (int i = threadIdx.x; i < entries; i += static_cast<int>(blockDim.x)) {
-    const int mine = entry[i];
+    const uint32_t mine = chosen[i];
     int place = 0;
     for (int j = 0; j < entries; ++j) {
-      place += entry[j] < mine || (entry[j] == mine && j < i) ? 1 : 0;
+      place += chosen[j] < mine || (chosen[j] == mine && j < i) ? 1 : 0;
     }
     args.order[place] = i;
   }
-  for (int e = threadIdx.x; e <= args.experts; e += static_cast<int>(blockDim.x)) {
+  for (uint32_t e = threadIdx.x; e <= static_cast<uint32_t>(args.experts); e += blockDim.x) {
     int lower = 0;
-    for (int j = 0; j < entries; ++j) lower += entry[j] < e ? 1 : 0;
+    for (int j = 0; j < entries; ++j) lower += chosen[j] < e ? 1 : 0;
     args.expert_start[e] = lower;
   }
 }

@@ -1,5 +1,6 @@
 // A block finds the entries of one expert: it counts them and those of lower experts, each warp in
-// its own stretch of the entries, then writes its own in rising order. bytes: E * T * K * 8, of L2.
+// its own stretch of the entries, then writes its own in rising order. Those of padding, -1, are of
+// no expert and, as unsigned numbers, of none lower. bytes: E * T * K * 8, of L2.
 #include "kernels/cuda/route_sort.h"
 
 #include "kernels/cuda/device.cuh"
@@ -18,7 +19,8 @@ __global__ void __launch_bounds__(kThreads)
   wait_for_previous();
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;
-  const int wanted = static_cast<int>(blockIdx.x);
+  const auto* chosen_expert = reinterpret_cast<const uint32_t*>(expert);
+  const uint32_t wanted = blockIdx.x;
   // Whole groups of lanes a warp.
   const int stretch = (entries + kThreads - 1) / kThreads * 32;
   const int begin = min(warp * stretch, entries);
@@ -26,10 +28,10 @@ __global__ void __launch_bounds__(kThreads)
   int lower = 0;
   int mine = 0;
   for (int i = begin + lane; i < end; i += 32 * kAtOnce) {
-    int chosen[kAtOnce];
+    uint32_t chosen[kAtOnce];
 #pragma unroll
     for (int j = 0; j < kAtOnce; ++j) {
-      chosen[j] = i + j * 32 < end ? expert[i + j * 32] : wanted + 1;
+      chosen[j] = i + j * 32 < end ? chosen_expert[i + j * 32] : wanted + 1;
     }
 #pragma unroll
     for (int j = 0; j < kAtOnce; ++j) {
@@ -46,17 +48,18 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   const int start = __reduce_add_sync(~0u, lower_of[lane]);
   int place = start + __reduce_add_sync(~0u, lane < warp ? mine_of[lane] : 0);
+  const int all_mine = __reduce_add_sync(~0u, mine_of[lane]);
   if (threadIdx.x == 0) {
     expert_start[wanted] = start;
-    if (blockIdx.x + 1 == gridDim.x) expert_start[gridDim.x] = entries;
+    if (wanted + 1 == gridDim.x) expert_start[gridDim.x] = start + all_mine;
   }
   if (mine == 0) return;
   for (int first = begin; first < end; first += 32 * kAtOnce) {
-    int chosen[kAtOnce];
+    uint32_t chosen[kAtOnce];
 #pragma unroll
     for (int j = 0; j < kAtOnce; ++j) {
       const int i = first + lane + j * 32;
-      chosen[j] = i < end ? expert[i] : wanted + 1;
+      chosen[j] = i < end ? chosen_expert[i] : wanted + 1;
     }
 #pragma unroll
     for (int j = 0; j < kAtOnce; ++j) {

@@ -218,6 +218,73 @@ TEST(MoeBatch, GivesATokenTheSameBitsAloneAndAmongOthers) {
   EXPECT_EQ(0, std::memcmp(alone.view().data, batched.view().data, alone.view().bytes()));
 }
 
+// Of `tokens`, all behind the first `live` are padding: other tokens get what they get without it.
+void expect_padding_left_out(int64_t tokens, int64_t live, int64_t experts) {
+  SCOPED_TRACE(std::to_string(live) + " of " + std::to_string(tokens));
+  constexpr int kTopK = 3;
+  const Owned x = Owned::random(DType::kF32, {tokens, kWidth}, 1);
+  const CpuWeight router = CpuWeight::random(WeightFormat::kF32, experts, kWidth, 2, 0.4);
+  const Experts gate(WeightFormat::kInt8, experts, kHidden, kWidth, 3),
+      up(WeightFormat::kInt8, experts, kHidden, kWidth, 4),
+      down(WeightFormat::kInt8, experts, kWidth, kHidden, 5);
+  CpuBackend backend(2);
+  struct Results {
+    RoutingMemory routing;
+    Owned hidden, out;
+  };
+  const auto run = [&](int64_t count, const int32_t* live_tokens) {
+    Results results{RoutingMemory(count, kTopK, experts),
+                    Owned::poisoned(DType::kF32, {count * kTopK, kHidden}),
+                    Owned::poisoned(DType::kF32, {count, kWidth})};
+    const Routing routing = results.routing.view();
+    Owned work = Owned::poisoned(DType::kF32, {count * kTopK, kWidth});
+    backend.route({.routing = routing,
+                   .input = {.x = x.view().first(count)},
+                   .router = router.view(),
+                   .spec = {.top_k = kTopK, .renormalise_epsilon = {}},
+                   .live_tokens = live_tokens});
+    backend.expert_up({.out = results.hidden.view(),
+                       .x = x.view().first(count),
+                       .routing = routing,
+                       .gate = gate.view,
+                       .up = up.view});
+    backend.expert_down({.out = results.out.view(),
+                         .hidden = results.hidden.view(),
+                         .residual = x.view().first(count),
+                         .routing = routing,
+                         .down = down.view,
+                         .expert_work = work.view()});
+    return results;
+  };
+  const auto live_tokens = static_cast<int32_t>(live);
+  const Results padded = run(tokens, &live_tokens);
+  const Results exact = run(live, nullptr);
+  const auto same = [](const Owned& all, const Owned& first) {
+    return std::memcmp(all.view().data, first.view().data, first.view().bytes()) == 0;
+  };
+  EXPECT_TRUE(same(padded.routing.expert, exact.routing.expert));
+  EXPECT_TRUE(same(padded.routing.weight, exact.routing.weight));
+  EXPECT_TRUE(same(padded.routing.order, exact.routing.order));
+  EXPECT_TRUE(same(padded.routing.start, exact.routing.start));
+  EXPECT_TRUE(same(padded.hidden, exact.hidden));
+  EXPECT_TRUE(same(padded.out, exact.out));
+  for (int64_t i = live * kTopK; i < tokens * kTopK; ++i) {
+    EXPECT_EQ(padded.routing.expert.at(i), -1);
+    EXPECT_EQ(padded.routing.weight.at(i), 0);
+  }
+  for (int64_t i = live * kWidth; i < tokens * kWidth; ++i) {
+    EXPECT_TRUE(std::isnan(padded.out.at(i))) << "was written";
+  }
+}
+
+TEST(MoeBatch, LeavesPaddingOut) {
+  expect_padding_left_out(1, 0, 8);
+  expect_padding_left_out(2, 1, 32);  // fewer entries than experts
+  expect_padding_left_out(24, 17, 9);
+  expect_padding_left_out(70, 0, 9);
+  expect_padding_left_out(5, 5, 9);
+}
+
 TEST(Route, GivesTiesToTheLowerExpertAndSurvivesNaN) {
   const Owned router = Owned::random(DType::kF32, {6, 4}, 1);
   Owned x(DType::kF32, {2, 4});

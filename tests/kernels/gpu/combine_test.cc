@@ -24,7 +24,9 @@ TEST_F(Combine, AddsWeighedProductsToTheResidual) {
                                .down = {},
                                .expert_work = put(work)};
         args.routing.weight = put(weight);
-        args.routing.expert = poisoned(DType::kI32, {tokens, top_k});
+        Owned expert = Owned::poisoned(DType::kI32, {tokens, top_k});
+        for (int64_t i = 0; i < tokens * top_k; ++i) expert.view().i32()[i] = 0;
+        args.routing.expert = put(expert);
         const auto run = [&] {
           backend().synchronize();
           cuda::combine_experts({.stream = nullptr}, args);

@@ -8,6 +8,7 @@ struct Case {
   int64_t tokens, experts, top_k;
   int64_t width, features;  // H, F
   bool skewed = false;      // every token takes the experts 0 .. K-1
+  int64_t padding = 0;      // of the tokens, the last so many
 };
 
 constexpr Case kCases[] = {
@@ -24,6 +25,11 @@ constexpr Case kCases[] = {
     {200, 8, 4, 128, 64},
     {300, 7, 3, 72, 45},
     {150, 16, 4, 64, 64, true},
+    {1, 8, 2, 256, 64, false, 1},
+    {4, 32, 4, 128, 96, false, 1},
+    {24, 32, 4, 128, 96, false, 7},
+    {200, 8, 4, 128, 64, false, 64},
+    {256, 32, 4, 128, 64, false, 31},
     // A few dozen entries an expert, which are held in shared memory on Hopper.
     {256, 32, 4, 512, 320},
     {101, 7, 2, 1096, 130},
@@ -43,6 +49,11 @@ class GpuExperts : public Device {
     std::vector<std::vector<int32_t>> entries(static_cast<size_t>(test.experts));
     for (int64_t i = 0; i < test.tokens * test.top_k; ++i) {
       const int64_t t = i / test.top_k, k = i % test.top_k;
+      if (t >= test.tokens - test.padding) {
+        routing.expert.push_back(-1);
+        routing.weight.push_back(0);
+        continue;
+      }
       const int64_t e = test.skewed ? k : (t % 5 * 3 + k) % test.experts;
       routing.expert.push_back(static_cast<int32_t>(e));
       routing.weight.push_back(0.25F + 0.1F * static_cast<float>(k));
@@ -53,6 +64,7 @@ class GpuExperts : public Device {
       routing.order.insert(routing.order.end(), mine.begin(), mine.end());
       routing.start.push_back(static_cast<int32_t>(routing.order.size()));
     }
+    routing.order.resize(routing.expert.size());
     return routing;
   }
   Routing put(const HostRouting& host, const Case& test) {
@@ -101,7 +113,8 @@ TEST_F(GpuExperts, SendEachTokenThroughItsExperts) {
       const Owned residual = Owned::random(DType::kBf16, {test.tokens, test.width}, 5);
       Doubles want_hidden, want = residual.values();
       const Doubles x_values = x.values();
-      for (int64_t i = 0; i < test.tokens * test.top_k; ++i) {
+      const int64_t live = test.tokens - test.padding;
+      for (int64_t i = 0; i < live * test.top_k; ++i) {
         const auto e = static_cast<size_t>(host.expert[static_cast<size_t>(i)]);
         const Doubles hidden =
             reference::gated(row_of(x_values, i / test.top_k, test.width), stored_gate[e],
@@ -132,7 +145,12 @@ TEST_F(GpuExperts, SendEachTokenThroughItsExperts) {
              .down = packed_down,
              .expert_work = poisoned(DType::kBf16, {test.tokens * test.top_k, test.width})});
         const Owned got = get(out);
-        expect_close(get(hidden), want_hidden, kBf16Tolerance);
+        const Owned got_hidden = get(hidden);
+        for (int64_t i = live * test.top_k * test.features; i < hidden.elements(); ++i) {
+          ASSERT_TRUE(std::isnan(got_hidden.at(i))) << "padding was written";
+        }
+        if (live > 0)
+          expect_close(get(hidden.first(live * test.top_k)), want_hidden, kBf16Tolerance);
         expect_close(got, want, kBf16Tolerance);
         if (first) {
           EXPECT_TRUE(first->same_bits(got));

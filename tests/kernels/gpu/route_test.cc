@@ -32,7 +32,10 @@ class Route : public Device {
             .bias = Owned::random(DType::kF32, {shape.experts}, 4, spread),
             .router = pack(*router_, WeightFormat::kBf16)};
   }
-  Routed run(const Shape& shape, const Layer& layer, const RouterSpec& spec) {
+  Routed run(const Shape& shape,
+             const Layer& layer,
+             const RouterSpec& spec,
+             const int32_t* live_tokens = nullptr) {
     const Routing routing = {
         .expert = poisoned(DType::kI32, {shape.tokens, shape.top_k}),
         .weight = poisoned(DType::kF32, {shape.tokens, shape.top_k}),
@@ -46,7 +49,8 @@ class Route : public Device {
          .input = {.x = put(layer.x), .gain = put(layer.gain), .epsilon = 1e-5F, .normed = normed},
          .router = layer.router,
          .bias = biased ? put(layer.bias) : Tensor(),
-         .spec = spec});
+         .spec = spec,
+         .live_tokens = live_tokens});
     return {get(routing.expert), get(routing.weight), get(routing.order), get(routing.expert_start),
             get(normed)};
   }
@@ -156,6 +160,37 @@ TEST_F(Route, GivesTiesToTheLowerExpertAndSurvivesNaN) {
       EXPECT_EQ(routed.expert.at(4 + k), k);  // nothing is known of the broken token
     }
     expect_sorted(shape, routed);
+  }
+}
+
+TEST_F(Route, LetsPaddingChooseNone) {
+  for (const int64_t experts : {32, 70}) {
+    for (const int64_t tokens : {1, 4, 8, 24, 300}) {
+      for (const int64_t live : {int64_t{0}, tokens / 2, tokens - 1, tokens}) {
+        SCOPED_TRACE(std::to_string(live) + " of " + std::to_string(tokens));
+        const Shape shape = {tokens, experts, 96, 4};
+        const Layer test = layer(shape);
+        const RouterSpec spec = {.top_k = 4, .renormalise_epsilon = 1e-6F};
+        const Routed all = run(shape, test, spec);
+        const Routed some =
+            run(shape, test, spec, put(std::vector<int32_t>{static_cast<int32_t>(live)}));
+        EXPECT_TRUE(some.normed.same_bits(all.normed));
+        int64_t place = 0;
+        for (int64_t e = 0; e < experts; ++e) {
+          ASSERT_EQ(some.start.at(e), place) << "expert " << e;
+          for (int64_t i = 0; i < live * 4; ++i) {
+            if (all.expert.at(i) == static_cast<double>(e)) {
+              ASSERT_EQ(some.order.at(place++), static_cast<double>(i));
+            }
+          }
+        }
+        EXPECT_EQ(some.start.at(experts), live * 4);
+        for (int64_t i = 0; i < tokens * 4; ++i) {
+          EXPECT_EQ(some.expert.at(i), i < live * 4 ? all.expert.at(i) : -1);
+          EXPECT_EQ(some.weight.at(i), i < live * 4 ? all.weight.at(i) : 0);
+        }
+      }
+    }
   }
 }
 
