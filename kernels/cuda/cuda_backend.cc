@@ -119,15 +119,24 @@ class CudaBackend final : public Backend {
   void do_attention(const AttentionArgs& args, const RaggedBatch& batch) override {
     cuda::attention(on_, args, batch);
   }
-  void do_route(const RouteArgs& args) override { cuda::route(on_, args); }
-  void do_expert_up(const ExpertUpArgs& args) override { cuda::expert_up(on_, args); }
-  void do_expert_down(const ExpertDownArgs& args) override { cuda::expert_down(on_, args); }
+  void do_route(const RouteArgs& args) override {
+    cuda::route(on_, args);
+    routing_ = true;
+  }
+  void do_expert_up(const ExpertUpArgs& args) override {
+    cuda::expert_up(on_, args);
+    routing_ = routing_ && args.x.dim(0) == 0;
+  }
+  void do_expert_down(const ExpertDownArgs& args) override {
+    cuda::expert_down(on_, args, !routing_);
+  }
   void do_sample(const SampleArgs& args) override { cuda::sample(on_, args); }
 
   cuda::StreamHandle stream_;
   cuda::UploadRing uploads_;
   Buffer workspace_;
   cuda::Stream on_;
+  bool routing_ = false;  // a route was enqueued, and nothing since that waits for it
   bool capturing_ = false;
 };
 

@@ -37,12 +37,12 @@ void expert_up(const Stream& on, const ExpertUpArgs& args) {
                     .out = bf16(args.out)});
 }
 
-void expert_down(const Stream& on, const ExpertDownArgs& args) {
+void expert_down(const Stream& on, const ExpertDownArgs& args, bool routed) {
   const int64_t tokens = args.out.dim(0);
   if (tokens == 0) return;
   if (narrow(on, args.routing, args.down)) {
     if (tokens <= kTokensApart && args.routing.expert.dim(1) <= kTokensApartTopK) {
-      return narrow_expert_down_of_each_token(on, args);
+      return narrow_expert_down_of_each_token(on, args, routed);
     }
     narrow_expert_down(on, args);
   } else {

@@ -29,6 +29,7 @@ struct ProductJob {
 
   __nv_bfloat16 early[kTokenTiles][4];  // the residual
 
+  __device__ void choose() {}
   __device__ void prepare(char*) {}
   __device__ void begin() {}
   __device__ NarrowUnits units() const { return part_of_units(row_tiles, blockIdx.x, gridDim.x); }

@@ -10,10 +10,14 @@
 // A Job is a plain struct, passed by value, with
 //   NarrowWeights weights     shape of the streams' matrices
 //   static int    kWarps      of a block
-//   static bool   kLate       whether its weights or rows are known only after wait_for_previous()
+//   static bool   kLate       whether its weights or rows are known only after wait_for_previous();
+//                             it lets the next start behind that
 //   static bool   kJumps      whether stream(u + 1, s) does not lie behind stream(u, s)
-//   void        prepare(shared)         looks up what no op of this step writes
-//   void        begin()                 the same of what may have been written (all threads)
+//   void        choose()                its weights, before the wait; not called if late
+//   void        prepare(shared)         looks up what no op of this step writes, at best without
+//                                       waiting for it
+//   void        begin()                 the same of what may have been written (all threads), of a
+//                                       late job before all that follows, else when x has come
 //   NarrowUnits units(); int rows()     of this block
 //   const bf16* row(m)                  of x
 //   const float* gain, float epsilon    RMSNorm of x, or null
@@ -145,7 +149,7 @@ __global__ void __launch_bounds__(Job::kWarps * 32,
   float* const squares = gain + layout.gain_bytes / 4;
   float* const slots = squares + layout.square_bytes / 4;
   char* const job_shared = reinterpret_cast<char*>(slots) + layout.sum_bytes;
-  let_next_start();
+  if constexpr (!Job::kLate) let_next_start();
 
   char* const ring = shared + warp * kRing * Stage::kBytes + lane * 16;
   const uint32_t ring_address = shared_address(ring);
@@ -162,11 +166,14 @@ __global__ void __launch_bounds__(Job::kWarps * 32,
   if constexpr (Job::kLate) {
     job.prepare(job_shared);
     wait_for_previous();
+    let_next_start();
     job.begin();
     if (job.units().count() == 0) return;
     share = Share(job.units(), job.weights.k_tiles / Stage::kTiles);
   } else {
     if (job.gain != nullptr) copy_gain<kWarps>(job.gain, staged, gain);
+    job.choose();
+    if (job.units().count() == 0) return wait_for_previous();
     share = Share(job.units(), job.weights.k_tiles / Stage::kTiles);
     fill();
     wait_for_previous();
@@ -178,7 +185,6 @@ __global__ void __launch_bounds__(Job::kWarps * 32,
     fill();
   } else {
     job.prepare(job_shared);
-    job.begin();
   }
 
   Sums sums;
@@ -206,6 +212,7 @@ __global__ void __launch_bounds__(Job::kWarps * 32,
         }
       }
       __syncthreads();
+      if constexpr (!Job::kLate) job.begin();
 #pragma unroll
       for (int n = 0; n < kTokenTiles; ++n) {
         x_rows[n] = shared_address(staged.x + min(n * 8 + lane % 8, rows - 1) * staged.stride +

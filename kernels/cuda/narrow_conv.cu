@@ -40,7 +40,9 @@ struct ConvJob {
     int slot;      // of the row's state
     bool has_past;
   };
-  // Of this thread's first output.
+  // Of this thread's first output: what the batch says of the row that it is if all rows have one
+  // token, and what that makes of it.
+  int early_start, early_next, early_slot, early_position;
   Token early_token;
   float early_taps[kMostTaps];
   float early_past[kMostTaps - 1];
@@ -66,11 +68,16 @@ struct ConvJob {
   __device__ float* past(const Token& token, int k, int64_t channel) const {
     return state + (int64_t{token.slot} * (num_taps - 1) + k) * channels + channel;
   }
+  __device__ void choose() {}
   __device__ void prepare(char* shared) {
     products = reinterpret_cast<float*>(shared);
     const int i = threadIdx.x;
     if (i >= outputs()) return;
-    early_token = look_up(token_of(i));
+    const int row = min(token_of(i), num_rows - 1);
+    early_start = row_start[row];
+    early_next = row_start[row + 1];
+    early_slot = state_slot[row];
+    early_position = position[token_of(i)];
 #pragma unroll
     for (int k = 0; k < kMostTaps; ++k) {
       if (k < num_taps) early_taps[k] = taps[channel_of(i) * num_taps + k];
@@ -80,6 +87,12 @@ struct ConvJob {
   __device__ void begin() {
     const int i = threadIdx.x;
     if (i >= outputs()) return;
+    const int t = token_of(i);
+    if (early_start == t && early_next > t) {
+      early_token = {0, early_next - t, early_slot, early_position != 0};
+    } else {
+      early_token = look_up(t);
+    }
 #pragma unroll
     for (int k = 0; k < kMostTaps - 1; ++k) {
       early_past[k] =

@@ -19,6 +19,7 @@ void narrow_expert_up(const Stream& on, const ExpertUpArgs& args);
 void narrow_expert_down(const Stream& on, const ExpertDownArgs& args);
 
 // out[t] = residual[t] + sum over k, in order: each token reads its own experts. top_k <= 8.
-void narrow_expert_down_of_each_token(const Stream& on, const ExpertDownArgs& args);
+// `routed`: as expert_down() of moe.h.
+void narrow_expert_down_of_each_token(const Stream& on, const ExpertDownArgs& args, bool routed);
 
 }  // namespace switchyard::cuda

@@ -56,6 +56,7 @@ struct QkvJob {
     const float* of = which(unit) == 0 ? q_gain : which(unit) == 1 ? k_gain : nullptr;
     return of != nullptr ? of[d] : 1.0f;
   }
+  __device__ void choose() {}
   __device__ void prepare(char* shared) {
     angle = reinterpret_cast<float2*>(shared);
     head = reinterpret_cast<float*>(shared) + num_tokens * kDim;

@@ -1,5 +1,6 @@
 // The whole of expert_down for few tokens: each reads its own experts.
 #include <algorithm>
+#include <type_traits>
 
 #include "kernels/cuda/narrow.cuh"
 #include "kernels/cuda/narrow_experts.cuh"
@@ -9,11 +10,12 @@ namespace switchyard::cuda {
 namespace {
 
 // A unit: a row tile of one token's experts, one stream each; row k of x is the hidden row of the
-// k-th expert. blockIdx = (share of the row tiles, token).
-template <int kStreams>
+// k-th expert. blockIdx = (share of the row tiles, token). Where the router has ended before this
+// kernel starts, the experts' weights are fetched before it waits for their hidden rows.
+template <int kStreams, bool kRouted>
 struct TokenDownJob {
   static constexpr int kWarps = kNarrowWarps;
-  static constexpr bool kLate = true, kJumps = false, kEnds = false;
+  static constexpr bool kLate = !kRouted, kJumps = false, kEnds = false;
   NarrowWeights weights;
   const __nv_bfloat16* hidden;
   const int32_t* expert;
@@ -37,7 +39,25 @@ struct TokenDownJob {
   float early_weight[kStreams];
   __nv_bfloat16 early_residual[2];
 
-  __device__ void prepare(char*) { kept = matrix.keep(experts); }
+  __device__ void choose() {
+    kept = matrix.keep(experts);
+    look_up_experts();
+  }
+  __device__ void prepare(char*) {
+    if constexpr (kLate) kept = matrix.keep(experts);
+  }
+  __device__ void begin() {
+    if constexpr (kLate) look_up_experts();
+  }
+  // Around the first level of the cache, which may have what was there before the router.
+  __device__ void look_up_experts() {
+#pragma unroll
+    for (int s = 0; s < kStreams; ++s) {
+      const int chosen = __ldcg(expert + blockIdx.y * top_k + min(s, top_k - 1));
+      live = chosen >= 0;
+      ref[s] = matrix.of(max(chosen, 0), kept);
+    }
+  }
   __device__ int64_t output_of(int unit, int j) const {
     return int64_t{unit} * kTileRows + threadIdx.x % 32 / 4 + j * 8;
   }
@@ -51,14 +71,6 @@ struct TokenDownJob {
     for (int j = 0; j < 2; ++j) {
       const int64_t output = output_of(unit, j);
       if (output < out_rows) early_residual[j] = residual[blockIdx.y * out_rows + output];
-    }
-  }
-  __device__ void begin() {
-#pragma unroll
-    for (int s = 0; s < kStreams; ++s) {
-      const int chosen = expert[blockIdx.y * top_k + min(s, top_k - 1)];
-      live = chosen >= 0;
-      ref[s] = matrix.of(max(chosen, 0), kept);
     }
   }
   __device__ NarrowUnits units() const {
@@ -88,9 +100,10 @@ struct TokenDownJob {
   }
 };
 
-template <WeightFormat kFormat, int kStreams>
+template <WeightFormat kFormat, int kStreams, bool kRouted>
 void run_token_down(const Stream& on, const ExpertDownArgs& args) {
-  TokenDownJob<kStreams> job{};
+  using Job = TokenDownJob<kStreams, kRouted>;
+  Job job{};
   job.weights = narrow_weights(args.down.cols, args.down.group);
   job.hidden = static_cast<const __nv_bfloat16*>(args.hidden.data);
   job.expert = args.routing.expert.i32();
@@ -104,7 +117,7 @@ void run_token_down(const Stream& on, const ExpertDownArgs& args) {
   job.experts = static_cast<int>(args.down.experts);
   const int64_t tokens = args.out.dim(0);
   with_scale_cols<kFormat>(args.down.group, [&](auto cols) {
-    const auto kernel = narrow_kernel<kFormat, kStreams, 1, cols(), TokenDownJob<kStreams>>;
+    const auto kernel = narrow_kernel<kFormat, kStreams, 1, cols(), Job>;
     const NarrowShared shared = narrow_shared<kFormat, kStreams, cols()>(job.kWarps, args.down.cols,
                                                                          job.top_k, false, 1, 0);
     const int64_t across = std::clamp<int64_t>(on.multiprocessors / tokens, 1, job.row_tiles);
@@ -115,16 +128,20 @@ void run_token_down(const Stream& on, const ExpertDownArgs& args) {
 
 }  // namespace
 
-void narrow_expert_down_of_each_token(const Stream& on, const ExpertDownArgs& args) {
+void narrow_expert_down_of_each_token(const Stream& on, const ExpertDownArgs& args, bool routed) {
   const int64_t top_k = args.routing.expert.dim(1);
   CHECK(top_k <= 8);
   with_format(args.down.format, [&](auto format) {
+    const auto run = [&](auto streams) {
+      routed ? run_token_down<format(), streams(), true>(on, args)
+             : run_token_down<format(), streams(), false>(on, args);
+    };
     if (top_k <= 2) {
-      run_token_down<format(), 2>(on, args);
+      run(std::integral_constant<int, 2>());
     } else if (top_k <= 4) {
-      run_token_down<format(), 4>(on, args);
+      run(std::integral_constant<int, 4>());
     } else {
-      run_token_down<format(), 8>(on, args);
+      run(std::integral_constant<int, 8>());
     }
   });
 }

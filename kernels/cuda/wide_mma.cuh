@@ -49,7 +49,6 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
   constexpr WeightFormat kFormat = Shape::kFormat;
   constexpr int kBlocks = Shape::kTokens / 8;
   extern __shared__ __align__(128) char shared[];
-  let_next_start();
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int warp = static_cast<int>(threadIdx.x / 32);
   const int row_warp = warp / Shape::kColWarps;
@@ -57,6 +56,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
   // What the experts are is known only from the kernel before; other weights never change.
   const bool experts = args.order != nullptr;
   if (experts) wait_for_previous();
+  let_next_start();
   const Place place = locate<Shape::kTokens>(args);
   if (place.count <= 0) return;
 

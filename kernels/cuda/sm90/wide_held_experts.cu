@@ -179,8 +179,8 @@ template <typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
     wide_held_experts(const __grid_constant__ HeldExpertsArgs args) {
   extern __shared__ __align__(1024) char shared[];
-  let_next_start();
   wait_for_previous();
+  let_next_start();
   const ExpertTiles tiles(args);
   // The same in all threads, which the compiler is to know.
   const int all = __shfl_sync(~0u, tiles.all() * args.units, 0);

@@ -43,12 +43,12 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kPerProcessor)
   constexpr int kBlocks = Shape::kTokens / 8;
   constexpr int kSlots = Shape::kSlots;
   extern __shared__ __align__(1024) char shared[];
-  let_next_start();
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int warp = static_cast<int>(threadIdx.x / 32);
   // What the experts are is known only from the kernel before; other weights never change.
   const bool experts = args.order != nullptr;
   if (experts) wait_for_previous();
+  let_next_start();
   const Place place = locate<Shape::kTokens>(args);
   if (place.count <= 0) return;
 

@@ -79,6 +79,17 @@ class GpuExperts : public Device {
             .order = Device::put(Owned::ints(host.order)),
             .expert_start = Device::put(Owned::ints(host.start))};
   }
+  // After a route nothing is known of when the one before ended.
+  void route_another() {
+    const Routing routing = {.expert = poisoned(DType::kI32, {1, 1}),
+                             .weight = poisoned(DType::kF32, {1, 1}),
+                             .order = poisoned(DType::kI32, {1}),
+                             .expert_start = poisoned(DType::kI32, {3})};
+    backend().route({.routing = routing,
+                     .input = {.x = Device::put(Owned::random(DType::kBf16, {1, 64}, 1))},
+                     .router = pack(Owned::random(DType::kBf16, {2, 64}, 2), WeightFormat::kBf16),
+                     .spec = {.top_k = 1, .renormalise_epsilon = {}}});
+  }
   static std::vector<Owned> matrices(int64_t count, int64_t rows, int64_t cols, uint32_t seed) {
     std::vector<Owned> all;
     for (int64_t e = 0; e < count; ++e) {
@@ -137,6 +148,7 @@ TEST_F(GpuExperts, SendEachTokenThroughItsExperts) {
         const Tensor out = Device::put(residual);  // in place
         backend().expert_up(
             {.out = hidden, .x = input, .routing = routing, .gate = packed_gate, .up = packed_up});
+        if (time == 1) route_another();
         backend().expert_down(
             {.out = out,
              .hidden = hidden,
