@@ -12,8 +12,8 @@ namespace switchyard::cuda {
 inline constexpr int kHeldRows = 512;
 
 // Does nothing and says false where device, sizes or alignment do not suit, or the tiled kernels
-// are faster: beyond 64 rows where gated, or with columns for more than four blocks. Does not
-// write input.normed.
+// are faster: beyond 64 rows where gated, or with columns for more than four blocks, or with more
+// rows of weights than a few rounds take. Does not write input.normed.
 [[nodiscard]] bool held_product(const Stream& on, const WideProduct& product);
 
 }  // namespace switchyard::cuda

@@ -32,9 +32,9 @@ class Held : public Device {
     CUDA_CHECK(cudaStreamSynchronize(on_.stream));
   }
   // By how many multiprocessors there are it is chosen how many blocks share the columns. A few of
-  // them would take fp8 of more rows than a cluster's in more rounds than pay.
-  [[nodiscard]] std::vector<int> multiprocessors(WeightFormat format, int64_t rows) const {
-    if (format == WeightFormat::kFp8 && rows > 64) return {multiprocessors_};
+  // them would take more rows than a cluster's in more rounds than pay.
+  [[nodiscard]] std::vector<int> multiprocessors(int64_t rows) const {
+    if (rows > 64) return {20, multiprocessors_};
     return {1, 6, 20, multiprocessors_};
   }
 
@@ -50,7 +50,7 @@ constexpr Shape kShapes[] = {{17, 19, 72},   {64, 300, 64},   {33, 131, 2048},
                              {40, 70, 520},  {64, 1024, 256}, {20, 384, 2112}};
 // More rows than a cluster holds.
 constexpr Shape kTallShapes[] = {{65, 300, 64},   {150, 40, 264},  {129, 131, 1032},
-                                 {200, 257, 512}, {512, 128, 192}, {100, 2048, 128}};
+                                 {200, 257, 512}, {512, 128, 192}, {200, 1400, 64}};
 
 // Of formats with groups of 32, and under a slow tool, some are left out.
 bool tested(WeightFormat format, const Shape& shape) {
@@ -87,7 +87,7 @@ TEST_F(Held, MultipliesAndAddsTheResidualInPlace) {
       const NormedInput input = {.x = put(x)};
       const Weight weight = pack(w, format);
       Doubles want = reference::product(x.values(), as_stored(w, format), cols);
-      for (const int multiprocessors : multiprocessors(format, rows)) {
+      for (const int multiprocessors : multiprocessors(rows)) {
         on_.multiprocessors = multiprocessors;
         SCOPED_TRACE(describe(format, shape, multiprocessors));
         const Tensor out = poisoned(DType::kBf16, {rows, outputs});
@@ -128,7 +128,7 @@ TEST_F(Held, NormsTheRowsAskedForAndGates) {
       const Weight packed_gate = pack(gate, format), packed_up = pack(up, format);
       const Doubles want = reference::gated(reference::norm(from.values, gain.values(), 1e-5),
                                             as_stored(gate, format), as_stored(up, format), cols);
-      for (const int multiprocessors : multiprocessors(format, rows)) {
+      for (const int multiprocessors : multiprocessors(rows)) {
         on_.multiprocessors = multiprocessors;
         SCOPED_TRACE(describe(format, shape, multiprocessors));
         const Tensor out = poisoned(DType::kBf16, {rows, outputs});
@@ -167,7 +167,7 @@ TEST_F(Held, SharesRowsOutAmongClusters) {
       Doubles want = reference::product(reference::norm(from.values, gain.values(), 1e-5),
                                         as_stored(w, format), cols);
       for (size_t i = 0; i < want.size(); ++i) want[i] += residual.at(static_cast<int64_t>(i));
-      for (const int multiprocessors : multiprocessors(format, rows)) {
+      for (const int multiprocessors : multiprocessors(rows)) {
         on_.multiprocessors = multiprocessors;
         SCOPED_TRACE(describe(format, shape, multiprocessors));
         const auto product = [&] {
@@ -199,7 +199,7 @@ TEST_F(Held, MultipliesSeveralMatrices) {
         source.push_back(Owned::random(DType::kBf16, {outputs[m], kCols}, 2 + m, 0.3));
         weight.push_back(pack(source[m], format));
       }
-      for (const int multiprocessors : multiprocessors(format, rows)) {
+      for (const int multiprocessors : multiprocessors(rows)) {
         on_.multiprocessors = multiprocessors;
         SCOPED_TRACE(describe(format, {rows, 476, kCols}, multiprocessors));
         const int64_t stride = outputs[1] + outputs[2] + kGap;
@@ -261,9 +261,10 @@ TEST_F(Held, LeavesWhatDoesNotSuit) {
   EXPECT_FALSE(takes(64, 32, WeightFormat::kInt4)) << "groups of 32";
   EXPECT_FALSE(takes(64, 1 << 15, WeightFormat::kInt4)) << "too many columns";
   on_.multiprocessors = 1;
-  EXPECT_TRUE(takes(64, 64, WeightFormat::kFp8, false, 600));
+  EXPECT_TRUE(takes(64, 64, WeightFormat::kInt8, false, 900));
   EXPECT_TRUE(takes(65, 64, WeightFormat::kInt8, false, 600));
-  EXPECT_FALSE(takes(65, 64, WeightFormat::kFp8, false, 600)) << "fp8, in many rounds";
+  EXPECT_FALSE(takes(65, 64, WeightFormat::kInt8, false, 900)) << "many rounds";
+  EXPECT_FALSE(takes(65, 64, WeightFormat::kFp8, false, 600)) << "many for fp8";
   on_.capability = 80;
   EXPECT_FALSE(takes(64, 64, WeightFormat::kInt4)) << "another device";
 }
