@@ -44,7 +44,7 @@ void expert_down(const Stream& on, const ExpertDownArgs& args, bool routed) {
     if (tokens <= kTokensApart && args.routing.expert.dim(1) <= kTokensApartTopK) {
       return narrow_expert_down_of_each_token(on, args, routed);
     }
-    narrow_expert_down(on, args);
+    narrow_expert_down(on, args, routed);
   } else {
     wide_experts(on, {.x = bf16(args.hidden),
                       .per_entry = true,

@@ -12,11 +12,12 @@ namespace {
 // A unit: a row tile of gate and the same of up or, of down, two row tiles; for up to kRows of an
 // expert's entries: a tile of them. Blocks are dealt out evenly to the tiles that there are, and
 // those of a tile share its units; blockIdx.y counts rounds, as many tiles a round as there are
-// blocks.
-template <bool kGated, int kTokenTiles, int kBlockWarps>
+// blocks. Where the router has ended before this kernel starts (kRouted), weights are fetched
+// before it waits for their rows of x.
+template <bool kGated, bool kRouted, int kTokenTiles, int kBlockWarps>
 struct EntriesJob {
   static constexpr int kWarps = kBlockWarps;
-  static constexpr bool kLate = true, kJumps = !kGated, kEnds = false;
+  static constexpr bool kLate = !kRouted, kJumps = !kGated, kEnds = false;
   static constexpr int kRows = kTokenTiles * 8;
   NarrowWeights weights;
   const __nv_bfloat16* x;
@@ -39,9 +40,19 @@ struct EntriesJob {
   int count;
   int entry;  // lane l: the l-th entry
 
-  __device__ void prepare(char*) {
+  __device__ void keep() {
 #pragma unroll
     for (int s = 0; s < (kGated ? 2 : 1); ++s) kept[s] = matrix[s].keep(experts);
+  }
+  __device__ void choose() {
+    keep();
+    look_up();
+  }
+  __device__ void prepare(char*) {
+    if constexpr (kLate) keep();
+  }
+  __device__ void begin() {
+    if constexpr (kLate) look_up();
   }
   __device__ void expect(int) {}
   __device__ int all_units() const { return kGated ? row_tiles : (row_tiles + 1) / 2; }
@@ -59,23 +70,25 @@ struct EntriesJob {
     mine = part_of_units(all_units(), block - first, end - first);
     return before + tile;
   }
-  __device__ void choose(int expert) {
+  __device__ void take(int expert) {
 #pragma unroll
     for (int s = 0; s < (kGated ? 2 : 1); ++s) ref[s] = matrix[s].of(expert, kept[s]);
   }
-  __device__ void begin() {
+  // Which tile is this block's, and its experts' weights; what the router wrote is read around the
+  // first level of the cache, which may have what was there before.
+  __device__ void look_up() {
     if (only != nullptr) {
-      entry = only[0] >= 0 ? deal(top_k) : -1;
+      entry = __ldcg(only) >= 0 ? deal(top_k) : -1;
       count = 1;
-      if (entry >= 0) choose(only[entry]);
+      if (entry >= 0) take(__ldcg(only + entry));
       return;
     }
     const int lane = threadIdx.x % 32;
     int start, entries, through;  // of expert `base` + lane; tiles of the experts up to it
     const auto look = [&](int base) {
       const int e = base + lane;
-      start = e < experts ? expert_start[e] : 0;
-      entries = e < experts ? expert_start[e + 1] - start : 0;
+      start = e < experts ? __ldcg(expert_start + e) : 0;
+      entries = e < experts ? __ldcg(expert_start + e + 1) - start : 0;
       through = (entries + kRows - 1) / kRows;
 #pragma unroll
       for (int offset = 1; offset < 32; offset *= 2) {
@@ -101,8 +114,8 @@ struct EntriesJob {
     const int first = (tile - before) * kRows;
     count = min(__shfl_sync(~0u, entries, owner) - first, kRows);
     const int from = __shfl_sync(~0u, start, owner) + first;
-    entry = lane < count ? order[from + lane] : 0;
-    choose(base + owner);
+    entry = lane < count ? __ldcg(order + from + lane) : 0;
+    take(base + owner);
   }
   __device__ NarrowUnits units() const { return mine; }
   __device__ int rows() const { return count; }
@@ -166,7 +179,7 @@ NarrowShared entries_shared(int64_t cols, int64_t rows, int token_tiles, int gro
   return shared;
 }
 
-template <WeightFormat kFormat, bool kGated, int kTokenTiles>
+template <WeightFormat kFormat, bool kGated, bool kRouted, int kTokenTiles>
 void run_entries(const Stream& on,
                  const Tensor& x,
                  const ExpertWeight& weight,
@@ -174,7 +187,7 @@ void run_entries(const Stream& on,
                  const Routing& routing,
                  const Tensor& out) {
   const int64_t tokens = routing.expert.dim(0);
-  EntriesJob<kGated, kTokenTiles, warps_for(kFormat)> job{};
+  EntriesJob<kGated, kRouted, kTokenTiles, warps_for(kFormat)> job{};
   job.weights = narrow_weights(weight.cols, weight.group);
   job.x = static_cast<const __nv_bfloat16*>(x.data);
   job.top_k = static_cast<int>(routing.expert.dim(1));
@@ -235,16 +248,18 @@ int narrow_expert_rows(const Stream& on, const ExpertWeight& weight) {
 void narrow_expert_up(const Stream& on, const ExpertUpArgs& args) {
   with_format(args.gate.format, [&](auto format) {
     with_expert_tiles(on, args.routing, args.gate, [&](auto tiles) {
-      run_entries<format(), true, tiles()>(on, args.x, args.gate, args.up, args.routing, args.out);
+      run_entries<format(), true, false, tiles()>(on, args.x, args.gate, args.up, args.routing,
+                                                  args.out);
     });
   });
 }
 
-void narrow_expert_down(const Stream& on, const ExpertDownArgs& args) {
+void narrow_expert_down(const Stream& on, const ExpertDownArgs& args, bool routed) {
   with_format(args.down.format, [&](auto format) {
     with_expert_tiles(on, args.routing, args.down, [&](auto tiles) {
-      run_entries<format(), false, tiles()>(on, args.hidden, args.down, {}, args.routing,
-                                            args.expert_work);
+      const auto run = routed ? run_entries<format(), false, true, tiles()>
+                              : run_entries<format(), false, false, tiles()>;
+      run(on, args.hidden, args.down, {}, args.routing, args.expert_work);
     });
   });
 }

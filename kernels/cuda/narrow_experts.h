@@ -15,11 +15,11 @@ int narrow_expert_rows(const Stream& on, const ExpertWeight& weight);
 // Needs narrow_expert_rows(gate).
 void narrow_expert_up(const Stream& on, const ExpertUpArgs& args);
 
-// expert_work[i] = hidden[i] down_e^T, for every entry.
-void narrow_expert_down(const Stream& on, const ExpertDownArgs& args);
+// expert_work[i] = hidden[i] down_e^T, for every entry. `routed`, here and below: as expert_down()
+// of moe.h.
+void narrow_expert_down(const Stream& on, const ExpertDownArgs& args, bool routed);
 
 // out[t] = residual[t] + sum over k, in order: each token reads its own experts. top_k <= 8.
-// `routed`: as expert_down() of moe.h.
 void narrow_expert_down_of_each_token(const Stream& on, const ExpertDownArgs& args, bool routed);
 
 }  // namespace switchyard::cuda
