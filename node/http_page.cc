@@ -1,164 +1,142 @@
 #include "node/http_page.h"
 
-#include <sys/epoll.h>
-#include <sys/socket.h>
+#include <unistd.h>
 
-#include <algorithm>
 #include <array>
-#include <cerrno>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core.hpp>
+#include <boost/beast/http.hpp>
+#include <sstream>
+#include <string_view>
 #include <utility>
 
 namespace switchyard {
 namespace {
 
-struct Line {
-  std::string_view status;
-  std::string_view more_headers;
-  std::string body;
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+using asio::ip::tcp;
+using beast::error_code;
+
+http::response<http::string_body> response_of(http::status status, std::string body) {
+  http::response<http::string_body> response(status, 11, std::move(body));
+  response.set(http::field::content_type, "text/plain; version=0.0.4; charset=utf-8");
+  response.content_length(response.body().size());
+  response.keep_alive(false);
+  return response;
+}
+
+http::response<http::string_body> response_to(const http::request<http::empty_body>& request,
+                                              const HttpPage::Page& page) {
+  const std::string_view target(request.target().data(), request.target().size());
+  if (target.substr(0, target.find('?')) != page.path) {
+    return response_of(http::status::not_found, "there is " + page.path + ", and gRPC\n");
+  }
+  if (request.method() == http::verb::get || request.method() == http::verb::head) {
+    return response_of(http::status::ok, page.render());
+  }
+  auto response = response_of(http::status::method_not_allowed, "GET or HEAD\n");
+  response.set(http::field::allow, "GET, HEAD");
+  return response;
+}
+
+// One connection: each step begins the next, and the last one's end closes it.
+class Exchange : public std::enable_shared_from_this<Exchange> {
+ public:
+  Exchange(const HttpPage::Page& page, std::atomic<size_t>& open, tcp::socket socket)
+      : page_(page), open_(open), stream_(std::move(socket)) {
+    ++open_;
+  }
+  ~Exchange() { --open_; }
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  void start() {
+    stream_.expires_after(HttpPage::kHeadLimit);
+    read_more();
+  }
+
+ private:
+  void read_more() {
+    stream_.async_read_some(asio::buffer(bytes_),
+                            [self = shared_from_this()](error_code error, size_t count) {
+                              if (!error) self->take({self->bytes_.data(), count});
+                            });
+  }
+  void take(std::string_view bytes) {
+    // Closing with bytes unread would reset the connection, and the answer with it.
+    if (!answer_.empty()) return read_more();
+    received_ += bytes;
+    std::optional<std::string> answer = http_answer(received_, page_);
+    if (!answer) return read_more();
+    answer_ = std::move(*answer);
+    stream_.expires_after(HttpPage::kAnswerLimit);
+    asio::async_write(stream_, asio::buffer(answer_),
+                      [self = shared_from_this()](error_code error, size_t) {
+                        if (error) return;
+                        self->stream_.socket().shutdown(tcp::socket::shutdown_send, error);
+                        self->read_more();
+                      });
+  }
+
+  const HttpPage::Page& page_;
+  std::atomic<size_t>& open_;
+  beast::tcp_stream stream_;
+  std::array<char, 4096> bytes_;
+  std::string received_, answer_;
 };
-
-TimePoint now() { return std::chrono::steady_clock::now(); }
-
-bool would_block() { return errno == EAGAIN || errno == EINTR; }
-
-std::string with_headers(const Line& line) {
-  std::string all = "HTTP/1.1 ";
-  all += line.status;
-  all += "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: ";
-  all += std::to_string(line.body.size());
-  all += "\r\nConnection: close\r\n";
-  all += line.more_headers;
-  all += "\r\n";
-  return all;
-}
-
-Line line_of(const HttpHead& head,
-             std::string_view path,
-             const std::function<std::string()>& render) {
-  switch (head.state) {
-    case HttpHead::State::kMalformed:
-      return {"400 Bad Request", "", "not an HTTP/1 request\n"};
-    case HttpHead::State::kTooLarge:
-      return {"431 Request Header Fields Too Large", "",
-              "the head has over " + std::to_string(kMostHeadBytes) + " bytes\n"};
-    default:
-      break;
-  }
-  if (head.path != path) {
-    return {"404 Not Found", "", "there is " + std::string(path) + ", and gRPC\n"};
-  }
-  if (head.method != "GET" && head.method != "HEAD") {
-    return {"405 Method Not Allowed", "Allow: GET, HEAD\r\n", "GET or HEAD\n"};
-  }
-  return {"200 OK", "", render()};
-}
 
 }  // namespace
 
-std::string http_answer(const HttpHead& head,
-                        std::string_view path,
-                        const std::function<std::string()>& render) {
-  const Line line = line_of(head, path, render);
-  std::string answer = with_headers(line);
-  if (head.method != "HEAD") answer += line.body;
-  return answer;
+std::optional<std::string> http_answer(std::string_view received, const HttpPage::Page& page) {
+  http::request_parser<http::empty_body> parser;
+  parser.header_limit(kMostHeadBytes);  // of the first line, and of the fields
+  parser.skip(true);                    // whatever body it announces
+  error_code error;
+  parser.put(asio::buffer(received.substr(0, kMostHeadBytes)), error);
+  http::response<http::string_body> response;
+  if (!error) {
+    response = response_to(parser.get(), page);
+  } else if (error != http::error::need_more && error != http::error::header_limit) {
+    response = response_of(http::status::bad_request, "not an HTTP/1 request\n");
+  } else if (received.size() < kMostHeadBytes) {
+    return std::nullopt;
+  } else {
+    response = response_of(http::status::request_header_fields_too_large,
+                           "the head has over " + std::to_string(kMostHeadBytes) + " bytes\n");
+  }
+  if (parser.get().method() == http::verb::head) response.body().clear();
+  std::ostringstream text;
+  text << response;
+  return std::move(text).str();
 }
 
-HttpPage::HttpPage(Page page) : page_(std::move(page)), thread_([this] { run(); }) {}
+HttpPage::HttpPage(Page page)
+    : page_(std::move(page)), io_(std::make_unique<asio::io_context>(1)), thread_([this] {
+        const auto also_without_connections = asio::make_work_guard(*io_);
+        io_->run();
+      }) {}
 
 HttpPage::~HttpPage() {
-  {
-    std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  poller_.wake();
+  io_->stop();
   thread_.join();
 }
 
-void HttpPage::take(Socket socket) {
-  {
-    std::lock_guard lock(mutex_);
-    if (open_ == kMostConnections) return;
-    ++open_;
-    arrived_.push_back(std::move(socket));
+void HttpPage::take(int socket) {
+  tcp::socket owner(*io_);
+  error_code error;
+  owner.assign(tcp::v6(), socket, error);  // or v4: that only matters where sockets are made
+  if (error) {
+    ::close(socket);
+    return;
   }
-  poller_.wake();
-}
-
-void HttpPage::run() {
-  while (true) {
-    {
-      std::lock_guard lock(mutex_);
-      if (stopping_) return;
-    }
-    take_arrived();
-    TimePoint first = kNever;
-    for (const Connection& each : connections_) first = std::min(first, each.deadline);
-    for (const int ready : poller_.wait(first)) {
-      const auto found = std::ranges::find(
-          connections_, ready, [](const Connection& each) { return each.socket.number(); });
-      if (found != connections_.end() && !advance(*found)) connections_.erase(found);
-    }
-    std::erase_if(connections_, [](const Connection& each) { return each.deadline <= now(); });
-    std::lock_guard lock(mutex_);
-    open_ = connections_.size() + arrived_.size();
-  }
-}
-
-void HttpPage::take_arrived() {
-  std::vector<Socket> arrived;
-  {
-    std::lock_guard lock(mutex_);
-    arrived.swap(arrived_);
-  }
-  for (Socket& socket : arrived) {
-    poller_.add(socket, EPOLLIN);
-    connections_.emplace_back(std::move(socket), now() + kHeadLimit);
-  }
-}
-
-bool HttpPage::advance(Connection& connection) {
-  if (connection.state == State::kReading && !read_request(connection)) return false;
-  if (connection.state == State::kSending && !send_answer(connection)) return false;
-  if (connection.state != State::kClosing) return true;
-  // Closing with bytes unread would reset the connection, and the answer with it.
-  std::array<char, 4096> ignored;
-  const ssize_t count = recv(connection.socket.number(), ignored.data(), ignored.size(), 0);
-  return count > 0 || (count < 0 && would_block());
-}
-
-bool HttpPage::read_request(Connection& connection) {
-  std::array<char, 4096> bytes;
-  const ssize_t count = recv(connection.socket.number(), bytes.data(), bytes.size(), 0);
-  if (count == 0) return false;
-  if (count < 0) return would_block();
-  connection.received.append(bytes.data(), static_cast<size_t>(count));
-  const HttpHead head = read_head(connection.received);
-  if (head.state == HttpHead::State::kPartial) return true;
-  connection.answer = http_answer(head, page_.path, page_.render);
-  connection.state = State::kSending;
-  connection.deadline = now() + kAnswerLimit;
-  return true;
-}
-
-bool HttpPage::send_answer(Connection& connection) {
-  while (connection.sent < connection.answer.size()) {
-    const ssize_t count =
-        send(connection.socket.number(), connection.answer.data() + connection.sent,
-             connection.answer.size() - connection.sent, MSG_NOSIGNAL);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0 && errno == EAGAIN) {
-      poller_.change(connection.socket, EPOLLOUT);
-      return true;
-    }
-    if (count <= 0) return false;
-    connection.sent += static_cast<size_t>(count);
-  }
-  connection.answer.clear();
-  shutdown(connection.socket.number(), SHUT_WR);
-  poller_.change(connection.socket, EPOLLIN);
-  connection.state = State::kClosing;
-  return true;
+  auto exchange = std::make_shared<Exchange>(page_, open_, std::move(owner));
+  if (open_ <= kMostConnections)
+    asio::post(*io_, [exchange = std::move(exchange)] { exchange->start(); });
 }
 
 }  // namespace switchyard

@@ -2,24 +2,25 @@
 // on a thread of its own. Reads no more of a request than its head.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <functional>
-#include <mutex>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
-#include <utility>
-#include <vector>
 
-#include "node/http_head.h"
-#include "node/socket.h"
+#include "engine/base/clock.h"
+
+namespace boost::asio {
+class io_context;
+}
 
 namespace switchyard {
 
-// To a whole head: the page (200) to GET and HEAD of `path`, else 404 or 405; to a wrong one 400
-// or 431. `render` is called when there is a page to send.
-std::string http_answer(const HttpHead& head,
-                        std::string_view path,
-                        const std::function<std::string()>& render);
+// Of a request, with the empty line at its end.
+inline constexpr size_t kMostHeadBytes = 8192;
 
 class HttpPage {
  public:
@@ -30,43 +31,23 @@ class HttpPage {
   explicit HttpPage(Page page);
   ~HttpPage();  // closes every connection
 
-  // Any thread; does not wait. A connection over kMostConnections is closed.
-  void take(Socket socket);
+  // Any thread; does not wait. Owns the descriptor from now on. A connection over kMostConnections
+  // is closed.
+  void take(int socket);
 
   static constexpr size_t kMostConnections = 64;
   static constexpr Duration kHeadLimit = std::chrono::seconds(1);    // of the whole head
   static constexpr Duration kAnswerLimit = std::chrono::seconds(5);  // and of sending and closing
 
  private:
-  enum class State { kReading, kSending, kClosing };
-  struct Connection {
-    Connection(Socket from, TimePoint head_deadline)
-        : socket(std::move(from)), deadline(head_deadline) {}
-    Socket socket;
-    TimePoint deadline;
-    State state = State::kReading;
-    std::string received;
-    std::string answer;
-    size_t sent = 0;
-  };
-
-  void run();
-  void take_arrived();
-  // False: it is over. Each goes on until the socket has nothing more.
-  bool advance(Connection& connection);
-  bool read_request(Connection& connection);
-  bool send_answer(Connection& connection);
-
   const Page page_;
-  Poller poller_;
-
-  std::mutex mutex_;
-  std::vector<Socket> arrived_;  // guarded by mutex_
-  size_t open_ = 0;              // guarded by mutex_: with those that arrived
-  bool stopping_ = false;        // guarded by mutex_
-
-  std::vector<Connection> connections_;  // the page's thread's alone
+  std::atomic<size_t> open_{0};
+  const std::unique_ptr<boost::asio::io_context> io_;
   std::thread thread_;
 };
+
+// To a whole head: the page (200) to GET and HEAD of its path, else 404 or 405; to a wrong one 400
+// or 431. Nothing: more has to come. Renders only a page that is to be sent.
+std::optional<std::string> http_answer(std::string_view received, const HttpPage::Page& page);
 
 }  // namespace switchyard

@@ -3,66 +3,57 @@
 // Answers nothing itself, so that nothing holds up the next connection.
 #pragma once
 
-#include <atomic>
+#include <cstddef>
 #include <functional>
-#include <thread>
-#include <vector>
+#include <memory>
+#include <string>
+#include <string_view>
 
-#include "node/http_head.h"
-#include "node/socket.h"
+#include "engine/base/clock.h"
 
 namespace switchyard {
 
 class Log;
 
+// What the first bytes of a connection are.
+enum class Greeting {
+  kUndecided,  // an HTTP/1 request may come of it
+  kHttp1,
+  kOther,  // HTTP/2's preface, a TLS hello, anything else
+};
+
+// More bytes than this are never undecided.
+inline constexpr size_t kGreetingBytes = 8;
+
+Greeting greeting_of(std::string_view first_bytes);
+
 class PortMux {
  public:
-  // Called on the mux's thread, with connections that do not block; must not wait.
+  // Called on the mux's thread, with descriptors that do not block and that they own from now on;
+  // must not wait.
   struct Routes {
-    std::function<void(Socket)> http1;
-    std::function<void(Socket)> other;  // who says nothing, too
+    std::function<void(int socket)> http1;
+    std::function<void(int socket)> other;  // who says nothing, too
   };
-  // `log` must outlive it.
-  PortMux(std::vector<Socket> listeners, Routes routes, Log& log);
-  ~PortMux();  // stop()
 
+  // Listens as gRPC does: 0.0.0.0 and [::] are both families, nobody shares the port, and what is
+  // accepted inherits TCP_NODELAY and an end after `unacknowledged_limit` without the peer's
+  // acknowledgement. Null: no address could be had. `log` must outlive it.
+  static std::unique_ptr<PortMux> listen(const std::string& host_and_port,
+                                         Duration unacknowledged_limit,
+                                         Log& log);
+  virtual ~PortMux() = default;  // stop()
+
+  [[nodiscard]] virtual int port() const = 0;
+  // Accepts from now on. Once.
+  virtual void start(Routes routes) = 0;
   // Hands over everybody who has connected so far, then closes the listeners. Once.
-  void stop();
+  virtual void stop() = 0;
 
   // Silence, or less than a greeting, is not HTTP/1 after this long,
   static constexpr Duration kDecideLimit = std::chrono::seconds(1);
   // nor when so many have come since.
   static constexpr size_t kMostUndecided = 256;
-
- private:
-  struct Undecided {
-    Socket socket;
-    TimePoint deadline;
-  };
-
-  enum class Accepted { kAll, kSome, kCannot };  // kCannot: errno says why
-
-  void run();
-  Accepted accept_from(const Socket& listener);
-  void pause();
-  void resume();
-  void arrived(Socket socket);
-  void look_again(int number);
-  void hand_over(Socket socket, Greeting greeting) const;
-  void hand_over_oldest();
-
-  std::vector<Socket> listeners_;
-  const Routes routes_;
-  Log& log_;
-  Poller poller_;
-  std::atomic<bool> stopping_{false};
-
-  // The mux's thread's alone.
-  std::vector<Undecided> undecided_;  // in the order of their arrival
-  TimePoint resume_at_ = kNever;      // when accepting goes on; kNever: it does
-  TimePoint warned_at_{};
-
-  std::thread thread_;
 };
 
 }  // namespace switchyard

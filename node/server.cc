@@ -173,9 +173,9 @@ Status Server::listen(Listener& listener, const ListenAt& at) {
 
 Status Server::listen_with_metrics(Listener& listener, const ListenAt& at) {
   using grpc::experimental::ExternalConnectionAcceptor;
-  std::optional<ListenSockets> sockets =
-      listen_on(at.address, std::chrono::milliseconds(kKeepaliveTimeoutMilliseconds));
-  if (!sockets) return cannot_listen(at.flag, at.address);
+  mux_ = PortMux::listen(at.address, std::chrono::milliseconds(kKeepaliveTimeoutMilliseconds),
+                         node_.log());
+  if (mux_ == nullptr) return cannot_listen(at.flag, at.address);
   grpc::ServerBuilder builder;
   std::shared_ptr<ExternalConnectionAcceptor> acceptor =
       builder.experimental().AddExternalConnectionAcceptor(
@@ -183,21 +183,19 @@ Status Server::listen_with_metrics(Listener& listener, const ListenAt& at) {
   prepare(builder, listener);
   listener.server = builder.BuildAndStart();
   if (listener.server == nullptr) return cannot_listen(at.flag, at.address);
-  listener.address = with_port(at.address, sockets->port);
+  listener.address = with_port(at.address, mux_->port());
 
   page_on_listen_ = std::make_unique<HttpPage>(
       HttpPage::Page{.path = "/metrics", .render = [page = page_] {
                        return prometheus::TextSerializer().Serialize(page->Collect());
                      }});
-  const auto to_page = [this](Socket socket) { page_on_listen_->take(std::move(socket)); };
-  const auto to_grpc = [acceptor](Socket socket) {
-    ExternalConnectionAcceptor::NewConnectionParameters connection;
-    connection.fd = socket.release();
-    acceptor->HandleNewConnection(&connection);
-  };
-  mux_ =
-      std::make_unique<PortMux>(std::move(sockets->sockets),
-                                PortMux::Routes{.http1 = to_page, .other = to_grpc}, node_.log());
+  mux_->start({.http1 = [this](int socket) { page_on_listen_->take(socket); },
+               .other =
+                   [acceptor](int socket) {
+                     ExternalConnectionAcceptor::NewConnectionParameters connection;
+                     connection.fd = socket;
+                     acceptor->HandleNewConnection(&connection);
+                   }});
   return {};
 }
 

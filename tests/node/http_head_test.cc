@@ -1,20 +1,18 @@
-#include "node/http_head.h"
-
+// How HTTP/1 begins on the port of PortMux, and what HttpPage answers.
 #include <gtest/gtest.h>
 
 #include <string>
 
 #include "node/http_page.h"
+#include "node/port_mux.h"
 
 namespace switchyard {
 namespace {
 
-using State = HttpHead::State;
-
-std::string page() { return "switchyard_requests_running 3\n"; }
+const HttpPage::Page kPage{"/metrics", [] { return "switchyard_requests_running 3\n"; }};
 
 std::string answer_to(std::string_view request) {
-  return http_answer(read_head(request), "/metrics", page);
+  return http_answer(request, kPage).value_or("no answer");
 }
 
 TEST(Greeting, OfHttp1IsAMethodAndASpace) {
@@ -53,42 +51,51 @@ TEST(Greeting, IsDecidedWithinItsBytes) {
   }
 }
 
+// The answer's status; "": there is none yet.
+std::string status_of(std::string_view request) {
+  const std::optional<std::string> answer = http_answer(request, kPage);
+  return answer ? answer->substr(std::string_view("HTTP/1.1 ").size(), 3) : "";
+}
+
 TEST(HttpHead, SaysMethodAndPath) {
-  const HttpHead head = read_head("GET /metrics HTTP/1.1\r\nHost: node:50051\r\n\r\n");
-  EXPECT_EQ(head.state, State::kWhole);
-  EXPECT_EQ(head.method, "GET");
-  EXPECT_EQ(head.path, "/metrics");
-  EXPECT_EQ(read_head("HEAD /metrics?name=a HTTP/1.0\r\n\r\n").path, "/metrics");
-  EXPECT_EQ(read_head("GET / HTTP/1.1\r\n\r\nGET /next HTTP/1.1\r\n\r\n").path, "/");
+  EXPECT_EQ(status_of("GET /metrics HTTP/1.1\r\nHost: node:50051\r\n\r\n"), "200");
+  EXPECT_EQ(status_of("HEAD /metrics?name=a HTTP/1.0\r\n\r\n"), "200");
+  EXPECT_EQ(status_of("GET / HTTP/1.1\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n"), "404");
 }
 
 TEST(HttpHead, IsPartialUpToTheEmptyLine) {
   const std::string text = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
   for (size_t length = 0; length < text.size(); ++length) {
-    EXPECT_EQ(read_head(text.substr(0, length)).state, State::kPartial) << length;
+    EXPECT_EQ(status_of(text.substr(0, length)), "") << length;
   }
 }
 
 TEST(HttpHead, WithAWrongRequestLineIsMalformedAsSoonAsThatEnds) {
-  for (const char* line :
-       {"GET", "GET /metrics", "GET  HTTP/1.1", "GET /metrics HTTP/2.0", "GET /metrics http/1.1",
-        "GET /a b HTTP/1.1", "get /metrics HTTP/1.1", "GET /\x01 HTTP/1.1", "GET /\xff HTTP/1.1",
-        "", " / HTTP/1.1", "GET /metrics HTTP/1.1 ", "GET /metrics HTTP/1.10"}) {
-    EXPECT_EQ(read_head(std::string(line) + "\r\n").state, State::kMalformed) << line;
+  for (const char* line : {"GET", "GET /metrics", "GET  HTTP/1.1", "GET /metrics HTTP/2.0",
+                           "GET /metrics http/1.1", "GET /a b HTTP/1.1", "GET /\x01 HTTP/1.1", "",
+                           " / HTTP/1.1", "GET /metrics HTTP/1.1 ", "GET /metrics HTTP/1.10"}) {
+    EXPECT_EQ(status_of(std::string(line) + "\r\n"), "400") << line;
+  }
+}
+
+TEST(HttpHead, SaysNothingOfABody) {
+  for (const char* field : {"Content-Length: 99999999999", "Transfer-Encoding: chunked"}) {
+    const std::string head = std::string("/metrics HTTP/1.1\r\n") + field + "\r\n\r\n";
+    EXPECT_EQ(status_of("GET " + head), "200") << field;
+    EXPECT_EQ(status_of("POST " + head + "body"), "405") << field;
   }
 }
 
 TEST(HttpHead, HasALimit) {
-  const std::string line = "GET /metrics HTTP/1.1\r\n";
+  const std::string line = "GET /metrics HTTP/1.1\r\nx: ";
   const std::string end = "\r\n\r\n";
   const std::string fits = line + std::string(kMostHeadBytes - line.size() - end.size(), 'x') + end;
   ASSERT_EQ(fits.size(), kMostHeadBytes);
-  EXPECT_EQ(read_head(fits).state, State::kWhole);
-  EXPECT_EQ(read_head(line + std::string(kMostHeadBytes - line.size(), 'x')).state,
-            State::kTooLarge);
-  EXPECT_EQ(read_head("x" + fits).state, State::kMalformed);
-  EXPECT_EQ(read_head(line + "x" + fits.substr(line.size())).state, State::kTooLarge);
-  EXPECT_EQ(read_head("GET /" + std::string(100'000, 'a')).state, State::kTooLarge);
+  EXPECT_EQ(status_of(fits), "200");
+  EXPECT_EQ(status_of(line + std::string(kMostHeadBytes - line.size(), 'x')), "431");
+  EXPECT_EQ(status_of(line + "x" + fits.substr(line.size())), "431");
+  EXPECT_EQ(status_of("GET /" + std::string(100'000, 'a')), "431");
+  EXPECT_EQ(status_of(line + "y\r\n" + std::string(100'000, 'a')), "431");
 }
 
 TEST(HttpAnswer, IsThePageWithItsLength) {
@@ -121,10 +128,10 @@ TEST(HttpAnswer, SaysWhatIsWrong) {
 
 TEST(HttpAnswer, RendersOnlyWhatIsSent) {
   int rendered = 0;
-  const auto render = [&rendered] { return std::to_string(++rendered); };
+  const HttpPage::Page counting{"/metrics", [&rendered] { return std::to_string(++rendered); }};
   for (const char* request :
        {"GET / HTTP/1.1\r\n\r\n", "POST /metrics HTTP/1.1\r\n\r\n", "x\r\n"}) {
-    http_answer(read_head(request), "/metrics", render);
+    EXPECT_TRUE(http_answer(request, counting)) << request;
   }
   EXPECT_EQ(rendered, 0);
 }

@@ -1,11 +1,10 @@
 // PortMux and HttpPage on sockets of this machine; gRPC's side is a list of what it was handed.
 #include "node/port_mux.h"
 
-#include <arpa/inet.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -16,7 +15,10 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
+#include "engine/base/clock.h"
 #include "node/http_page.h"
 #include "node/log.h"
 
@@ -28,17 +30,42 @@ using namespace std::chrono_literals;
 constexpr std::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 constexpr std::string_view kScrape = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
 
+// Owns a descriptor.
+class Socket {
+ public:
+  explicit Socket(int number) : number_(number) {}
+  Socket(Socket&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
+  Socket& operator=(Socket&&) = delete;
+  ~Socket() {
+    if (number_ >= 0) close(number_);
+  }
+  [[nodiscard]] int number() const { return number_; }
+
+ private:
+  int number_;
+};
+
 TimePoint now() { return std::chrono::steady_clock::now(); }
 
-std::string local(int port) { return "127.0.0.1:" + std::to_string(port); }
+Duration processor_time() {
+  timespec used{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+}
 
-Socket connect_to(int port) {
-  Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+sockaddr_in loopback(int port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_EQ(connect(socket.number(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  return address;
+}
+
+Socket connect_to(int port) {
+  Socket socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const sockaddr_in address = loopback(port);
+  EXPECT_EQ(connect(socket.number(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)),
+            0);
   const timeval limit{.tv_sec = 20, .tv_usec = 0};
   setsockopt(socket.number(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
   return socket;
@@ -63,9 +90,9 @@ std::string hear_all(const Socket& socket) {
 // What one side of the mux was given.
 class Side {
  public:
-  void take(Socket socket) {
+  void take(int socket) {
     std::lock_guard lock(mutex_);
-    taken_.push_back(std::move(socket));
+    taken_.emplace_back(socket);
     came_.notify_all();
   }
   // False: not within the limit.
@@ -76,6 +103,17 @@ class Side {
   size_t count() {
     std::lock_guard lock(mutex_);
     return taken_.size();
+  }
+  int option_of_last(int level, int name) {
+    std::lock_guard lock(mutex_);
+    int found = 0;
+    socklen_t length = sizeof(found);
+    EXPECT_EQ(getsockopt(taken_.back().number(), level, name, &found, &length), 0);
+    return found;
+  }
+  bool last_does_not_block() {
+    std::lock_guard lock(mutex_);
+    return (fcntl(taken_.back().number(), F_GETFL) & O_NONBLOCK) != 0;
   }
   // The bytes that wait on the last one.
   std::string last_says() {
@@ -94,20 +132,15 @@ class Side {
 
 class PortMuxTest : public testing::Test {
  protected:
-  PortMuxTest() {
-    std::optional<ListenSockets> sockets = listen_on("127.0.0.1:0", 20s);
-    port_ = sockets->port;
-    mux_ = std::make_unique<PortMux>(
-        std::move(sockets->sockets),
-        PortMux::Routes{.http1 = [this](Socket socket) { http1_.take(std::move(socket)); },
-                        .other = [this](Socket socket) { other_.take(std::move(socket)); }},
-        log_);
+  PortMuxTest() : mux_(PortMux::listen("127.0.0.1:0", 20s, log_)), port_(mux_->port()) {
+    mux_->start({.http1 = [this](int socket) { http1_.take(socket); },
+                 .other = [this](int socket) { other_.take(socket); }});
   }
 
   Log log_{"off"};
-  int port_ = 0;
   Side http1_, other_;
-  std::unique_ptr<PortMux> mux_;
+  const std::unique_ptr<PortMux> mux_;
+  const int port_;
 };
 
 TEST_F(PortMuxTest, HandsOverByTheFirstBytesAndTakesNone) {
@@ -167,14 +200,30 @@ TEST_F(PortMuxTest, HoldsOnlySoManyThatAreSilent) {
 TEST_F(PortMuxTest, ClosesWhoLeavesWithoutAWordAndWhoeverIsGone) {
   connect_to(port_);
   for (const std::string_view text : {"", "GE"}) {
-    Socket reset = connect_to(port_);
+    const Socket reset = connect_to(port_);
     say(reset, text);
     const linger at_once{.l_onoff = 1, .l_linger = 0};
     setsockopt(reset.number(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-    reset = Socket();
   }
   EXPECT_FALSE(other_.has(1, PortMux::kDecideLimit + 200ms));
   EXPECT_EQ(http1_.count(), 0u);
+}
+
+TEST_F(PortMuxTest, DoesNotWaitForMoreOfWhoHasEndedItsSide) {
+  const TimePoint began = now();
+  const Socket ended = connect_to(port_);
+  say(ended, "GE");
+  shutdown(ended.number(), SHUT_WR);
+  ASSERT_TRUE(other_.has(1));
+  EXPECT_LT(now() - began, PortMux::kDecideLimit);
+}
+
+TEST_F(PortMuxTest, SleepsWhileNobodySaysMore) {
+  const Socket slow = connect_to(port_);
+  say(slow, "GE");
+  const Duration before = processor_time();
+  EXPECT_FALSE(other_.has(1, PortMux::kDecideLimit / 2));
+  EXPECT_LT(processor_time() - before, 100ms);
 }
 
 TEST_F(PortMuxTest, AtTheEndHandsOverEverybodyWhoHasConnected) {
@@ -185,7 +234,8 @@ TEST_F(PortMuxTest, AtTheEndHandsOverEverybodyWhoHasConnected) {
   }
   mux_->stop();
   EXPECT_EQ(other_.count(), 100u);
-  EXPECT_TRUE(listen_on(local(port_), 20s).has_value()) << "the port is free again";
+  EXPECT_NE(PortMux::listen("127.0.0.1:" + std::to_string(port_), 20s, log_), nullptr)
+      << "the port is free again";
 }
 
 TEST_F(PortMuxTest, GoesOnWhenThereAreDescriptorsAgain) {
@@ -198,37 +248,50 @@ TEST_F(PortMuxTest, GoesOnWhenThereAreDescriptorsAgain) {
   rlimit none = before;
   none.rlim_cur = 0;  // of new ones
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port_));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  EXPECT_EQ(connect(late.number(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  const sockaddr_in address = loopback(port_);
+  EXPECT_EQ(connect(late.number(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)),
+            0);
   say(late, kPreface);
-  timespec used_before{}, used_after{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used_before);
+  const Duration before_waiting = processor_time();
   EXPECT_FALSE(other_.has(4, 500ms));
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used_after);
+  const Duration used = processor_time() - before_waiting;
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
   EXPECT_TRUE(other_.has(4));
-  const auto used = std::chrono::seconds(used_after.tv_sec - used_before.tv_sec) +
-                    std::chrono::nanoseconds(used_after.tv_nsec - used_before.tv_nsec);
   EXPECT_LT(used, 250ms) << "it waits instead of trying all the time";
+}
+
+TEST_F(PortMuxTest, HandsOverWhatGrpcWouldHaveAccepted) {
+  const Socket caller = connect_to(port_);
+  say(caller, kPreface.substr(0, 1));
+  std::this_thread::sleep_for(20ms);
+  say(caller, kPreface.substr(1));
+  ASSERT_TRUE(other_.has(1));
+  EXPECT_NE(other_.option_of_last(IPPROTO_TCP, TCP_NODELAY), 0);
+  EXPECT_EQ(other_.option_of_last(IPPROTO_TCP, TCP_USER_TIMEOUT), 20'000);
+  EXPECT_EQ(other_.option_of_last(SOL_SOCKET, SO_RCVLOWAT), 1);
+  EXPECT_TRUE(other_.last_does_not_block());
 }
 
 class HttpPageTest : public testing::Test {
  protected:
   HttpPageTest()
-      : sockets_(*listen_on("127.0.0.1:0", 20s)), page_({"/metrics", [this] {
-                                                           ++rendered_;
-                                                           return text_;
-                                                         }}) {}
+      : page_({"/metrics", [this] {
+                 ++rendered_;
+                 return text_;
+               }}) {
+    sockaddr_in address = loopback(0);
+    socklen_t length = sizeof(address);
+    auto* const any = reinterpret_cast<sockaddr*>(&address);
+    EXPECT_EQ(bind(listener_.number(), any, length), 0);
+    EXPECT_EQ(listen(listener_.number(), SOMAXCONN), 0);
+    EXPECT_EQ(getsockname(listener_.number(), any, &length), 0);
+    port_ = ntohs(address.sin_port);
+  }
 
   // A connection that the page has.
   Socket open() {
-    Socket ours = connect_to(sockets_.port);
-    pollfd ready{.fd = sockets_.sockets.front().number(), .events = POLLIN, .revents = 0};
-    EXPECT_EQ(poll(&ready, 1, 20'000), 1);
-    page_.take(Socket(accept4(ready.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC)));
+    Socket ours = connect_to(port_);
+    page_.take(accept4(listener_.number(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     return ours;
   }
   std::string ask(std::string_view request) {
@@ -237,7 +300,8 @@ class HttpPageTest : public testing::Test {
     return hear_all(socket);
   }
 
-  ListenSockets sockets_;
+  const Socket listener_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  int port_ = 0;
   const std::string text_ = std::string(4 << 20, 'x') + "\n";  // more than a socket's buffers hold
   std::atomic<int> rendered_{0};
   HttpPage page_;
@@ -293,44 +357,40 @@ TEST_F(HttpPageTest, EndsAReaderThatTakesNothing) {
   EXPECT_LT(hear_all(lazy).size(), text_.size());
 }
 
-TEST(ListenOn, TakesWhatGrpcTakes) {
-  const auto family_of = [](const std::string& address) {
-    const std::optional<ListenSockets> sockets = listen_on(address, 20s);
-    if (!sockets) return 0;
-    sockaddr_storage bound{};
-    socklen_t length = sizeof(bound);
-    getsockname(sockets->sockets.front().number(), reinterpret_cast<sockaddr*>(&bound), &length);
-    EXPECT_GT(sockets->port, 0) << address;
-    return static_cast<int>(bound.ss_family);
-  };
-  EXPECT_EQ(family_of("127.0.0.1:0"), AF_INET);
-  EXPECT_NE(family_of("localhost:0"), 0);
-  const int wildcard = family_of("[::]:0");  // without IPv6 that is IPv4
-  EXPECT_NE(wildcard, 0);
-  EXPECT_EQ(family_of("0.0.0.0:0"), wildcard);
+TEST(PortMuxListen, TakesWhatGrpcTakes) {
+  Log log("off");
+  for (const char* address : {"127.0.0.1:0", "localhost:0", "0.0.0.0:0", "[::]:0"}) {
+    const auto mux = PortMux::listen(address, 20s, log);
+    ASSERT_NE(mux, nullptr) << address;
+    connect_to(mux->port());
+  }
   for (const char* wrong : {"", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000", ":1",
                             "::1:0", "[::1:0", "[]:0", "192.0.2.1:0", "no.such.host.invalid:0"}) {
-    EXPECT_EQ(family_of(wrong), 0) << wrong;
+    EXPECT_EQ(PortMux::listen(wrong, 20s, log), nullptr) << wrong;
   }
 }
 
-TEST(ListenOn, SharesAPortWithNobody) {
-  for (const char* address : {"127.0.0.1:", "0.0.0.0:", "[::]:"}) {
-    const std::optional<ListenSockets> first = listen_on(address + std::string("0"), 20s);
-    ASSERT_TRUE(first) << address;
-    EXPECT_FALSE(listen_on(address + std::to_string(first->port), 20s)) << address;
-  }
+TEST(PortMuxListen, TakesBothFamiliesForEither) {
+  const Socket v6(::socket(AF_INET6, SOCK_STREAM, 0));
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = in6addr_loopback;
+  const auto* const any = reinterpret_cast<const sockaddr*>(&address);
+  if (bind(v6.number(), any, sizeof(address)) != 0) GTEST_SKIP() << "no IPv6 here";
+  Log log("off");
+  const auto mux = PortMux::listen("0.0.0.0:0", 20s, log);
+  ASSERT_NE(mux, nullptr);
+  address.sin6_port = htons(static_cast<uint16_t>(mux->port()));
+  EXPECT_EQ(connect(v6.number(), any, sizeof(address)), 0);
 }
 
-TEST(ListenOn, GivesConnectionsWhatGrpcGivesThem) {
-  const std::optional<ListenSockets> sockets = listen_on("127.0.0.1:0", 20s);
-  const Socket ours = connect_to(sockets->port);
-  const Socket theirs(accept(sockets->sockets.front().number(), nullptr, nullptr));
-  for (const auto& [name, value] : {std::pair(TCP_NODELAY, 1), {TCP_USER_TIMEOUT, 20'000}}) {
-    int found = 0;
-    socklen_t length = sizeof(found);
-    ASSERT_EQ(getsockopt(theirs.number(), IPPROTO_TCP, name, &found, &length), 0);
-    EXPECT_EQ(found, value);
+TEST(PortMuxListen, SharesAPortWithNobody) {
+  Log log("off");
+  for (const std::string address : {"127.0.0.1:", "0.0.0.0:", "[::]:"}) {
+    const auto first = PortMux::listen(address + "0", 20s, log);
+    ASSERT_NE(first, nullptr) << address;
+    EXPECT_EQ(PortMux::listen(address + std::to_string(first->port()), 20s, log), nullptr)
+        << address;
   }
 }
 
