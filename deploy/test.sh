@@ -15,8 +15,8 @@ cd "$(dirname "$0")/.."
 # Where threads meet: queue, thread pool, reading ahead, engine loop, the node's services, the
 # client's calls.
 tsan_tests=(base_test kernels_thread_pool_test weights_test engine_life_test node_unit_test
-            node_services_test node_security_test client_call_test client_cli_test client_interrupt_test
-            client_load_driver_test load_scrape_test)
+            node_services_test node_port_test node_security_test client_call_test client_cli_test
+            client_interrupt_test client_load_driver_test load_scrape_test)
 
 presets=("$@")
 [[ $# -gt 0 ]] || presets=(tsan dev release)
