@@ -133,7 +133,9 @@ double OpRecorder::distinct_experts(const Ops& ops) {
     if (op.chosen.empty()) continue;
     std::vector<int32_t> chosen(static_cast<size_t>(op.chosen.elements()));
     backend_.download(chosen.data(), op.chosen.data, op.chosen.bytes());
-    distinct += std::set<int32_t>(chosen.begin(), chosen.end()).size();
+    std::set<int32_t> experts(chosen.begin(), chosen.end());
+    experts.erase(-1);  // padding's
+    distinct += experts.size();
     ++layers;
   }
   return layers == 0 ? 0 : static_cast<double>(distinct) / layers;

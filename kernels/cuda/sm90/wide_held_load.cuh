@@ -17,7 +17,8 @@ struct HeldShape : HeldStream<kWeightFormat,
   static constexpr int kBlocks = kTokens / 8;
   static constexpr int kTileBytes = kTokens * kTileCols * 2;  // of x
 
-  // Of the tile of tokens that a cluster holds.
+  // Of the tile of tokens that a cluster holds. Read anew wherever it is asked for, as registers
+  // are short.
   static __device__ __forceinline__ int first_token() {
     int tile;
     asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(tile));
