@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -28,6 +29,15 @@ http::response<http::string_body> response_of(http::status status, std::string b
   response.content_length(response.body().size());
   response.keep_alive(false);
   return response;
+}
+
+// Of a request whose first line has come: of a method that nobody knows, or for a target with bytes
+// that none may have. Beast takes both.
+bool is_wrong(const http::request<http::empty_body>& request) {
+  const auto target = request.target();
+  return !target.empty() &&
+         (request.method() == http::verb::unknown ||
+          std::any_of(target.begin(), target.end(), [](char c) { return c <= ' ' || c > '~'; }));
 }
 
 http::response<http::string_body> response_to(const http::request<http::empty_body>& request,
@@ -99,10 +109,11 @@ std::optional<std::string> http_answer(std::string_view received, const HttpPage
   error_code error;
   parser.put(asio::buffer(received.substr(0, kMostHeadBytes)), error);
   http::response<http::string_body> response;
-  if (!error) {
-    response = response_to(parser.get(), page);
-  } else if (error != http::error::need_more && error != http::error::header_limit) {
+  const bool unfinished = error == http::error::need_more || error == http::error::header_limit;
+  if (is_wrong(parser.get()) || (error && !unfinished)) {
     response = response_of(http::status::bad_request, "not an HTTP/1 request\n");
+  } else if (!error) {
+    response = response_to(parser.get(), page);
   } else if (received.size() < kMostHeadBytes) {
     return std::nullopt;
   } else {

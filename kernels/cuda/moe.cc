@@ -15,10 +15,10 @@ constexpr int64_t kTokensApartTopK = 8;
 
 // Beyond one turn on average, tiles of x pay; where entries are held, a little before.
 bool narrow(const Stream& on, const Routing& routing, const ExpertWeight& weight) {
-  constexpr int64_t kLeastHeld = 20;
+  constexpr int64_t kMostBelowHeld = 20;
   int64_t rows = narrow_expert_rows(on, weight);
-  if (on.capability == 90 && weight.format == WeightFormat::kInt4)
-    rows = std::min(rows, kLeastHeld);
+  const bool held = on.capability == 90 && weight.format == WeightFormat::kInt4;
+  if (held) rows = std::min(rows, kMostBelowHeld);
   return routing.order.dim(0) <= weight.experts * rows;
 }
 

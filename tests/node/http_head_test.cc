@@ -71,9 +71,10 @@ TEST(HttpHead, IsPartialUpToTheEmptyLine) {
 }
 
 TEST(HttpHead, WithAWrongRequestLineIsMalformedAsSoonAsThatEnds) {
-  for (const char* line : {"GET", "GET /metrics", "GET  HTTP/1.1", "GET /metrics HTTP/2.0",
-                           "GET /metrics http/1.1", "GET /a b HTTP/1.1", "GET /\x01 HTTP/1.1", "",
-                           " / HTTP/1.1", "GET /metrics HTTP/1.1 ", "GET /metrics HTTP/1.10"}) {
+  for (const char* line :
+       {"GET", "GET /metrics", "GET  HTTP/1.1", "GET /metrics HTTP/2.0", "GET /metrics http/1.1",
+        "GET /a b HTTP/1.1", "get /metrics HTTP/1.1", "GET /\x01 HTTP/1.1", "GET /\xff HTTP/1.1",
+        "", " / HTTP/1.1", "GET /metrics HTTP/1.1 ", "GET /metrics HTTP/1.10"}) {
     EXPECT_EQ(status_of(std::string(line) + "\r\n"), "400") << line;
   }
 }
@@ -93,6 +94,7 @@ TEST(HttpHead, HasALimit) {
   ASSERT_EQ(fits.size(), kMostHeadBytes);
   EXPECT_EQ(status_of(fits), "200");
   EXPECT_EQ(status_of(line + std::string(kMostHeadBytes - line.size(), 'x')), "431");
+  EXPECT_EQ(status_of("x" + fits), "400");
   EXPECT_EQ(status_of(line + "x" + fits.substr(line.size())), "431");
   EXPECT_EQ(status_of("GET /" + std::string(100'000, 'a')), "431");
   EXPECT_EQ(status_of(line + "y\r\n" + std::string(100'000, 'a')), "431");
